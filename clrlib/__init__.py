@@ -1,0 +1,10 @@
+"""clrlib: the helper module of a course on finding a good learning rate. Import what you need from its modules.
+
+    from clrlib.schedules import one_cycle          # a hyper-parameter as a function of progress
+    from clrlib.training import fit, Recipe         # the loop that the chapters use
+    from clrlib.range_test import range_test        # the range test, on a fresh model or in place on yours
+
+`clrlib/README.md` lists the modules.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,97 @@
+"""Build the chapters: execute each notebook under the laptop profile and store its outputs, normalised.
+
+The .ipynb files are the source. Only this writes their outputs, so that a second build changes nothing:
+no time stamps, no widget state, no progress bars.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from clrlib.records import write_atomically
+
+HERE = Path(__file__).resolve().parent.parent / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class BuildError(RuntimeError):
+    """A notebook that did not run, or printed what a reader should not see."""
+
+
+def build(names=(), profile: str = "laptop"):
+    """Execute the named notebooks (all of notebooks/ if none) and store their outputs. Raises BuildError.
+
+    A notebook that fails keeps the outputs it had.
+    """
+    paths = [HERE / Path(name).name for name in names] or sorted(HERE.glob("*.ipynb"))
+    for path in paths:
+        if not path.is_file():
+            raise BuildError(f"{path.name}: no such notebook in notebooks/")
+        import nbformat
+
+        notebook = normalised(executed(nbformat.read(path, as_version=4), profile))
+        write_atomically(path, nbformat.writes(notebook) + "\n")
+        print(f"{path.name}: built, {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):
+    """Run every cell in a fresh kernel; returns the notebook with its outputs. Raises BuildError naming the cell."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    fixed = {"CLR_PROFILE": profile, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
+    before = {name: os.environ.get(name) for name in fixed}
+    os.environ.update(fixed)
+    try:
+        NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    except CellExecutionError as error:
+        raise BuildError(f"a cell failed:\n{error}") from None
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    return notebook
+
+
+def normalised(notebook):
+    """The same notebook with nothing in it that differs from build to build."""
+    notebook.metadata = METADATA
+    number = 0
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{i:03d}"
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter")}
+        if cell.cell_type == "code":
+            number += 1
+            cell.execution_count = number
+            cell.outputs = [kept for kept in map(_output, _merged(cell.outputs)) if kept]
+    return notebook
+
+
+def _merged(outputs):
+    """Neighbouring pieces of one stream, joined: how a kernel cuts its text is a matter of timing."""
+    merged = []
+    for output in outputs:
+        if merged and output.output_type == "stream" and merged[-1].output_type == "stream" and merged[-1].name == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def _output(output):
+    """One output without what changes; None if nothing is left. Raises BuildError for a warning a reader would see."""
+    output.pop("transient", None)
+    if "execution_count" in output:
+        output.execution_count = None
+    if output.output_type == "stream":
+        text = re.sub(r"[^\n]*\r", "", output.text)
+        if output.name == "stderr" and text.strip():
+            raise BuildError(f"a cell wrote to stderr: {text[:300]}")
+        output.text = text
+        return output if text.strip() else None
+    return None if WIDGET in output.get("data", {}) else output

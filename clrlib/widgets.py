@@ -1,0 +1,149 @@
+"""Sliders around draw functions: move one and the picture is drawn anew. Plain ipywidgets (7.7 and 8), no torch.
+
+Every widget here is `explore` around a function of plain values that returns a Figure, and that function
+is tested by itself. A static picture from the same function stands before the widget in the chapters.
+"""
+
+from __future__ import annotations
+
+import html
+
+import ipywidgets as w
+import numpy as np
+
+from clrlib import plots
+from clrlib.history import RangeTest
+from clrlib.schedules import Schedule, one_cycle, one_cycle_momentum
+
+WIDE = {"description_width": "150px"}
+ROW = w.Layout(width="560px", max_width="100%")
+COPY = (
+    "const p=this.parentNode.querySelector('pre'),r=document.createRange(),s=getSelection();r.selectNodeContents(p);"
+    "s.removeAllRanges();s.addRange(r);this.textContent=document.execCommand('copy')?'Copied':'Selected: press Ctrl-C'"
+)
+
+
+def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
+    """Controls above a picture; every change calls draw(**values) and shows the Figure that it returns.
+
+    draw      values -> Figure; a ValueError that it raises is shown in place of the caption, the picture stays
+    controls  name -> ipywidgets control
+    say       values -> one sentence about the picture, its caption for those who can't see it
+    extra     functions values -> HTML, shown below the picture
+    """
+    picture = w.Image(format="png", layout=w.Layout(max_width="100%", object_fit="contain"))
+    caption, parts = w.HTML(), [w.HTML() for _ in extra]
+    starts = {name: control.value for name, control in controls.items()}
+
+    def redraw(_=None):
+        values = {name: control.value for name, control in controls.items()}
+        try:
+            picture.value = plots.png(draw(**values))
+            caption.value = html.escape(say(**values)) if say else ""
+            for part, make in zip(parts, extra):
+                part.value = make(**values)
+        except ValueError as error:
+            caption.value = f"<b>{html.escape(str(error))}</b>"
+
+    def restore(_):
+        for name, control in controls.items():
+            control.value = starts[name]
+
+    for control in controls.values():
+        control.observe(redraw, "value")
+    reset = w.Button(description="Reset", icon="undo", tooltip="Back to the values it started with", layout=w.Layout(width="110px"))
+    reset.on_click(restore)
+    redraw()
+    return w.VBox([*controls.values(), reset, picture, caption, *parts], layout=w.Layout(max_width="820px"))
+
+
+# --- the one-cycle policy --------------------------------------------------------------------------
+
+
+def shape(low, high, tail, final, momentum) -> dict[str, Schedule]:
+    """Slider values -> the schedules that they mean. `momentum` is (lowest, highest); equal ends hold it constant."""
+    bottom, top = momentum
+    curve = one_cycle_momentum(top, bottom, tail) if bottom < top else top
+    return {"lr": one_cycle(low, high, tail, final), "momentum": curve}
+
+
+def one_cycle_explorer(steps: int = 9310) -> w.VBox:
+    """Shape a one-cycle run of `steps` iterations; take it away as plain PyTorch."""
+    controls = {
+        "low": _log_slider(0.08, -4, 0, "lower learning rate"),
+        "high": _log_slider(0.8, -3, 1, "upper learning rate"),
+        "tail": w.FloatSlider(value=13 / 95, min=0.02, max=0.6, step=0.01, description="tail (share of run)", readout_format=".2f", style=WIDE, layout=ROW),
+        "final": _log_slider(0.008, -6, 0, "final learning rate"),
+        "momentum": w.FloatRangeSlider(value=(0.8, 0.95), min=0.5, max=0.99, step=0.01, description="momentum", readout_format=".2f", style=WIDE, layout=ROW),
+    }
+    figure = plots.policy(shape(0.08, 0.8, 13 / 95, 0.008, (0.8, 0.95)), steps)
+    return explore(
+        lambda **values: plots.policy(shape(**values), steps, figure),
+        controls,
+        say=lambda **values: describe(shape(**values), steps),
+        extra=[lambda **values: _code_box(pytorch_source(shape(**values), steps))],
+    )
+
+
+def describe(schedules: dict, steps: int) -> str:
+    """The picture in a sentence: where the rate goes, and the highest effective rate."""
+    lr, momentum = schedules["lr"], schedules["momentum"]
+    peak = int(np.argmax(lr.table(steps)))
+    moment = momentum.table(steps) if callable(momentum) else np.full(steps, momentum)
+    effective = plots.effective_rate(lr.table(steps), moment)
+    return (
+        f"The rate goes from {lr.values[0]:.3g} up to {lr.values[1]:.3g} at iteration {peak:,}, back to {lr.values[2]:.3g}, "
+        f"and ends at {lr.values[-1]:.3g} after {steps:,} iterations. The effective rate is highest at {effective.max():.3g}."
+    )
+
+
+def pytorch_source(schedules: dict, steps: int) -> str:
+    """Plain PyTorch that sets these schedules in a loop of yours; needs numpy and nothing of this course.
+
+    Schedules of straight segments only, and numbers. Raises ValueError for any other ease.
+    """
+    lines = ["import numpy as np", "", f"steps = {steps}  # optimizer steps in your whole run: epochs * len(loader)", "", "", "def set_hyper(optimizer, step):"]
+    lines += ['    """Call before every optimizer.step(); step counts from 0."""', "    progress = step / max(1, steps - 1)", "    for group in optimizer.param_groups:"]
+    for name, value in schedules.items():
+        if isinstance(value, Schedule) and set(value.eases) != {"linear"}:
+            raise ValueError(f"{name} has curved segments ({', '.join(value.eases)}): only straight ones can be written out")
+        if not isinstance(value, Schedule):
+            lines.append(f'        group["{name}"] = {float(value):.6g}')
+            continue
+        knots, values = (", ".join(f"{x:.6g}" for x in xs) for xs in (value.knots, value.values))
+        lines.append(f'        group["{name}"] = float(np.interp(progress, [{knots}], [{values}]))')
+    return "\n".join(lines) + "\n"
+
+
+# --- the range test ----------------------------------------------------------------------------------
+
+
+def smoothing_explorer(result: RangeTest) -> w.VBox:
+    """How far does smoothing move the minimum? A slider for beta on a recorded range test."""
+    beta = w.FloatSlider(value=0.9, min=0.0, max=0.98, step=0.01, description="smoothing beta", readout_format=".2f", style=WIDE, layout=ROW)
+    return explore(lambda beta: draw_smoothing(result, beta), {"beta": beta}, say=lambda beta: describe_smoothing(result, beta))
+
+
+def draw_smoothing(result: RangeTest, beta: float):
+    """The recorded sweep at one smoothing, with the article's rule read off it."""
+    from clrlib.suggest import minimum
+
+    return plots.range_test(result, {"minimum/10": minimum(result.lrs, result.losses, beta=beta)}, beta=beta).figure
+
+
+def describe_smoothing(result: RangeTest, beta: float) -> str:
+    """Where the minimum lies at this beta, in a sentence."""
+    from clrlib.suggest import minimum
+
+    found = minimum(result.lrs, result.losses, beta=beta)
+    return f"beta {beta:.2f}: the lowest smoothed loss is at {10 * found.rate:.3g}, so minimum/10 says {found.rate:.3g}." if found else found.why
+
+
+def _log_slider(value, low, high, description):
+    return w.FloatLogSlider(value=value, min=low, max=high, step=0.01, description=description, readout_format=".4g", style=WIDE, layout=ROW)
+
+
+def _code_box(code: str) -> str:
+    """The code with a button that copies it (or selects it, where a page may not copy)."""
+    button = f'<button type="button" class="jupyter-button widget-button" style="width:170px" onclick="{COPY}">Copy this schedule</button>'
+    return f'<div>{button}<pre style="overflow-x:auto;padding:8px;line-height:1.35;font-size:12px">{html.escape(code)}</pre></div>'
