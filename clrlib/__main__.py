@@ -33,10 +33,25 @@ def main(argv=None) -> int:
 
 
 def doctor(args):
-    """Print what the live cells will run on."""
-    from clrlib import setup
+    """Print what the live cells will run on, a line each."""
+    import platform
 
-    print(setup.report())
+    import torch
+
+    from clrlib import cifar10, engine, profiles, records
+
+    device = engine.pick_device()
+    try:
+        images = cifar10.find() or "not here yet: python -m clrlib data"
+    except cifar10.DataError as error:
+        images = error
+    runs = sum(1 for _ in records.root().glob("*/*.json"))
+    print(f"Python     {platform.python_version()}, torch {torch.__version__}")
+    print(f"Device     {torch.cuda.get_device_name(device) if device.type == 'cuda' else f'CPU, {torch.get_num_threads()} threads'}")
+    print(f"Precision  {engine.pick_precision(device)}")
+    print(f"Profile    {profiles.current().name}: {profiles.current().about}")
+    print(f"CIFAR-10   {images}")
+    print(f"Records    {runs} in {records.root()}")
 
 
 def fetch_data(args):
@@ -68,7 +83,10 @@ def record(args):
     for i, (run, seed) in enumerate(todo):
         path = experiments.record(run, seed, progress=sys.stderr.isatty())
         spent = time.monotonic() - start
-        print(f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {spent / (i + 1) * (len(todo) - i - 1) / 60:.0f} min left", flush=True)
+        print(
+            f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {spent / (i + 1) * (len(todo) - i - 1) / 60:.0f} min left",
+            flush=True,
+        )
 
 
 def show_list(runs):

@@ -18,15 +18,26 @@ def exercise(check):
 
     @functools.wraps(check)
     def told(answer, *given) -> bool:
-        if answer is ...:
-            return _say(False, "replace the ... with your answer, then run the cell again.")
         try:
-            hint = check(answer, *given)
+            hint = check(_filled(answer), *given)
+        except Unanswered:
+            hint = "replace the ... with your answer, then run the cell again."
         except Exception as error:  # whatever a learner's code does, the page goes on
             hint = f"it stopped with {type(error).__name__}: {error}"
         return _say(hint is None, hint or check.__doc__.strip())
 
     return told
+
+
+class Unanswered(Exception):
+    """The answer is still `...`, or a function that returns it."""
+
+
+def _filled(answer):
+    """The answer, or an error where it is still a stub; a function is asked the same of what it returns."""
+    if answer is ... or (isinstance(answer, tuple) and any(part is ... for part in answer)):
+        raise Unanswered
+    return (lambda *args, **kwargs: _filled(answer(*args, **kwargs))) if callable(answer) else answer
 
 
 def _say(right: bool, text: str) -> bool:
@@ -69,7 +80,11 @@ def sweep(answer):
         return "equal differences make a linear sweep. An exponential one has equal factors."
     if np.allclose(rates, 1e-4 * 1e4 ** (np.arange(1, 6) / 5)):
         return "this starts one step late, at low * q: the rate `low` itself is never tried (fault 4 of the article's code)."
-    return None if np.allclose(rates, np.logspace(-4, 0, 5)) else f"for low=1e-4, high=1, steps=5 it should give 0.0001, 0.001, ..., 1; it gives {np.round(rates, 6).tolist()}."
+    return (
+        None
+        if np.allclose(rates, np.logspace(-4, 0, 5))
+        else f"for low=1e-4, high=1, steps=5 it should give 0.0001, 0.001, ..., 1; it gives {np.round(rates, 6).tolist()}."
+    )
 
 
 @exercise
@@ -78,7 +93,11 @@ def after_the_step(answer):
     rates, losses = answer([0.1, 0.2, 0.3], [2.3, 2.2, 2.0])
     if list(losses) == [2.3, 2.2]:
         return "you kept the first losses: those were measured before the step. Drop the first one instead."
-    return None if (list(rates), list(losses)) == ([0.1, 0.2], [2.2, 2.0]) else "rates [0.1, 0.2] belong to losses [2.2, 2.0]: drop the last rate and the first loss."
+    return (
+        None
+        if (list(rates), list(losses)) == ([0.1, 0.2], [2.2, 2.0])
+        else "rates [0.1, 0.2] belong to losses [2.2, 2.0]: drop the last rate and the first loss."
+    )
 
 
 @exercise
@@ -87,7 +106,9 @@ def smoothing_lag(answer):
     right = (1e6) ** (9 / 99)
     if _close(answer, 9):
         return "9 steps is the lag in steps. Over 99 steps from 1e-5 to 10, each step multiplies the rate by 1e6 ** (1 / 99)."
-    return None if _close(answer, right, 0.05) else "the lag is beta / (1 - beta) = 9 steps; one step multiplies the rate by 1e6 ** (1 / 99)."
+    return (
+        None if _close(answer, right, 0.05) else "the lag is beta / (1 - beta) = 9 steps; one step multiplies the rate by 1e6 ** (1 / 99)."
+    )
 
 
 @exercise
@@ -101,7 +122,9 @@ def own_range_test(answer, chosen):
         return "now choose a rate from your curve."
     if chosen > best:
         return f"{chosen:g} is beyond the lowest point of your curve ({best:.2g}): there the loss already rises."
-    return None if chosen >= best / 100 else f"{chosen:g} is more than two decades below the lowest point ({best:.2g}): training would crawl."
+    return (
+        None if chosen >= best / 100 else f"{chosen:g} is more than two decades below the lowest point ({best:.2g}): training would crawl."
+    )
 
 
 # --- 05 -------------------------------------------------------------------------------------------------
@@ -124,7 +147,11 @@ def torch_ends(answer):
     right = one_cycle_torch(0.8, 1000).values
     if _close(answer[0], right[0]) and _close(answer[1], 0.8 / 1e4):
         return "final_div_factor divides the *initial* rate, not max_lr."
-    return None if _close(answer[0], right[0]) and _close(answer[1], right[-1]) else "initial = max_lr / div_factor; final = initial / final_div_factor."
+    return (
+        None
+        if _close(answer[0], right[0]) and _close(answer[1], right[-1])
+        else "initial = max_lr / div_factor; final = initial / final_div_factor."
+    )
 
 
 @exercise
@@ -144,7 +171,8 @@ def own_schedule(answer, baseline):
         return f"it has {len(answer)} steps and the baseline {len(baseline)}: compare runs of the same length."
     if answer.accuracy > baseline.accuracy:
         return None
-    return f"{answer.accuracy:.1f} % does not beat {baseline.accuracy:.1f} %: does your rate end low? A high last rate leaves noise in the weights."
+    result = f"{answer.accuracy:.1f} % does not beat {baseline.accuracy:.1f} %"
+    return f"{result}: does your rate end low? A high last rate leaves noise in the weights."
 
 
 def _part_of(step, steps) -> str:

@@ -29,7 +29,6 @@ def get() -> Path:
     return find() or download()
 
 
-
 def folders() -> list[Path]:
     """Where CIFAR-10 is looked for, in order: CLR_DATA (if set), then data/ beside the package."""
     here = Path(__file__).resolve().parent.parent / "data"

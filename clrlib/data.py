@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from clrlib import cifar10
-from clrlib.schedules import count
+from clrlib.validate import count
 
 PAD = 4  # He et al. 2015, section 4.2: 4 pixels on each side, then a random 32x32 crop
 VALIDATION = 5_000
@@ -46,7 +46,9 @@ class Split:
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             raise ValueError(f"labels must be int64 [{len(images)}], got {labels.dtype} {list(labels.shape)}")
         if labels.min() < 0 or labels.max() >= self.classes:
-            raise ValueError(f"labels run from {labels.min()} to {labels.max()}, but there are {self.classes} classes: 0 to {self.classes - 1}")
+            raise ValueError(
+                f"labels run from {labels.min()} to {labels.max()}, but there are {self.classes} classes: 0 to {self.classes - 1}"
+            )
 
     def __len__(self):
         return len(self.labels)

@@ -19,7 +19,7 @@ def pick_device() -> torch.device:
 
 
 def pick_precision(device) -> str:
-    """"bf16" where the hardware is fast at it, else "fp16" on a GPU and "fp32" on a CPU.
+    """ "bf16" where the hardware is fast at it, else "fp16" on a GPU and "fp32" on a CPU.
 
     A CPU is asked by a probe of under a second; the answer is kept for the session.
     """

@@ -23,8 +23,11 @@ from clrlib.history import History
 from clrlib.range_test import range_test
 from clrlib.training import DEFAULTS, Recipe, fit
 
-SOURCES = ("schedules", "data", "models", "engine", "training", "range_test")  # what a run's outcome depends on
+# What a run's outcome depends on, hashed when it is imported: files may change under a long recording.
+SOURCES = ("schedules", "data", "models", "engine", "training", "range_test", "validate")
+SOURCE_HASH = records.source_hash(Path(__file__).with_name(f"{name}.py") for name in SOURCES)
 LR, MOMENTUM = s.one_cycle(0.08, 0.8), s.one_cycle_momentum(0.95, 0.80)  # the article's run
+MOMENTUM_85 = s.one_cycle_momentum(0.95, 0.85)
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,24 @@ def _sweep(name, about, steps=100, low=1e-5, high=10.0, sweep="exponential", see
 
 def _peak(peak: float) -> Run:
     """A whole short run at one peak rate: the ground truth that a range test tries to guess."""
-    return _cpu("E2", f"tiny-peak-{peak:g}", f"one cycle to {peak:g} in 3 epochs", epochs=3, schedules={"lr": s.one_cycle(peak / 10, peak)}, split="choose")
+    return _cpu(
+        "E2",
+        f"tiny-peak-{peak:g}",
+        f"one cycle to {peak:g} in 3 epochs",
+        epochs=3,
+        schedules={"lr": s.one_cycle(peak / 10, peak)},
+        split="choose",
+    )
+
+
+def _quick(name, about, split="report", epochs=8, seeds=1, **schedules) -> Run:
+    """The CPU's best: chosen with three candidates on the validation split, then frozen."""
+    schedules = {"weight_decay": 5e-4, **schedules}
+    return _cpu("E13", name, about, epochs=epochs, schedules=schedules, recipe=Recipe(nesterov=True), split=split, seeds=seeds)
 
 
 PEAKS = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 QUICK = s.join([s.linear(0.08, 0.8), s.linear(0.8, 0.0)], [1, 3])
-QUICK_RECIPE = Recipe(nesterov=True)
 TORCH_STEPS = 5 * 98
 
 DECLARED = (
@@ -84,7 +99,7 @@ DECLARED = (
     _sweep("tiny-linear", "range test, linear, 0 to 3", low=0.0, high=3.0, sweep="linear", seeds=3),
     *map(_peak, PEAKS),
     _cpu("E3", "tiny-momentum-0.95-0.80", "one cycle, momentum 0.95-0.80", schedules={"lr": LR, "momentum": MOMENTUM}),
-    _cpu("E3", "tiny-momentum-0.95-0.85", "one cycle, momentum 0.95-0.85", schedules={"lr": LR, "momentum": s.one_cycle_momentum(0.95, 0.85)}),
+    _cpu("E3", "tiny-momentum-0.95-0.85", "one cycle, momentum 0.95-0.85", schedules={"lr": LR, "momentum": MOMENTUM_85}),
     _cpu("E3", "tiny-momentum-0.9", "one cycle, momentum 0.9", schedules={"lr": LR}),
     _cpu("E4", "tiny-constant-0.08", "constant 0.08", schedules={"lr": 0.08}),
     _cpu("E4", "tiny-constant-0.8", "constant 0.8", schedules={"lr": 0.8}),
@@ -92,15 +107,11 @@ DECLARED = (
     _cpu("E4", "tiny-cosine-0.8", "cosine from 0.8", schedules={"lr": s.cosine(0.8)}),
     _cpu("E4", "tiny-smith", "Smith's own log", schedules={"lr": s.one_cycle_smith(0.08, 0.8)}),
     _cpu("E4", "tiny-torch", "torch's OneCycleLR", schedules={"lr": s.one_cycle_torch(0.8, TORCH_STEPS)}),
-    *(
-        _cpu("E13", f"choose-{name}", about, epochs=8, schedules=curves, recipe=QUICK_RECIPE, split="choose", seeds=1)
-        for name, about, curves in (
-            ("article", "the article's policy, weight decay 5e-4", {"lr": LR, "momentum": MOMENTUM, "weight_decay": 5e-4}),
-            ("quick-0.8", "up in a quarter, down to 0, from 0.8", {"lr": QUICK, "weight_decay": 5e-4}),
-            ("quick-0.4", "up in a quarter, down to 0, from 0.4", {"lr": QUICK.scaled(0.5), "weight_decay": 5e-4}),
-        )
-    ),
-)  # fmt: skip
+    _quick("choose-article", "the article's policy, weight decay 5e-4", split="choose", lr=LR, momentum=MOMENTUM),
+    _quick("choose-quick-0.8", "up in a quarter, down to 0, from 0.8", split="choose", lr=QUICK),
+    _quick("choose-quick-0.4", "up in a quarter, down to 0, from 0.4", split="choose", lr=QUICK.scaled(0.5)),
+    _quick("tiny", "the choice above, frozen, on all 50,000", epochs=9, seeds=5, lr=QUICK),
+)
 
 
 def declared(experiment: str | None = None, tier: str | None = None) -> list[Run]:
@@ -138,7 +149,7 @@ def record(run: Run, seed: int, device=None, progress: bool = True) -> Path:
     if run.sweep is None and len(history.epochs) < run.epochs and np.isfinite(history.steps["loss"]).all():
         raise KeyboardInterrupt(f"{run.name} was stopped early: not recorded")
     return records.save(
-        run.experiment, run.name, seed, run.tier, run.config(), history, environment(data.train.images.device, run.recipe), source_hash(),
+        run.experiment, run.name, seed, run.tier, run.config(), history, environment(data.train.images.device, run.recipe), SOURCE_HASH,
         time.perf_counter() - start, most_steps=400 if run.sweep else 200,
     )  # fmt: skip
 
@@ -150,11 +161,6 @@ def missing(runs) -> list[tuple[Run, int]]:
         there = {record.seed for record in run.recorded()}
         todo += [(run, seed) for seed in range(run.seeds) if seed not in there]
     return todo
-
-
-def source_hash() -> str:
-    """Which training code this is."""
-    return records.source_hash(Path(__file__).with_name(f"{name}.py") for name in SOURCES)
 
 
 def environment(device, recipe: Recipe) -> dict:

@@ -106,7 +106,7 @@ def thin(history: History, most: int = 200) -> History:
 
 
 def mean_and_spread(values) -> str:
-    """"85.13 ± 0.21 (n = 3)": the mean and the sample standard deviation; no spread for a single run."""
+    """ "85.13 ± 0.21 (n = 3)": the mean and the sample standard deviation; no spread for a single run."""
     values = np.asarray(values, dtype=float)
     if values.size == 0:
         return "no runs"

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clrlib.schedules import count
+from clrlib.validate import count
 
 
 class Block(nn.Module):

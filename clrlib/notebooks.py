@@ -10,6 +10,10 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
+from clrlib import records, suggest
+from clrlib.history import RangeTest, mean_and_spread
 from clrlib.records import write_atomically
 
 HERE = Path(__file__).resolve().parent.parent / "notebooks"
@@ -18,6 +22,9 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+
+
+STAMP = re.compile(r"<!--=([A-Z]\d+)/([^:>\s]+?):(\w[\w/]*)-->.*?<!--/-->", re.DOTALL)
 
 
 class BuildError(RuntimeError):
@@ -38,6 +45,8 @@ def build(names=(), profile: str = "laptop"):
         notebook = normalised(executed(nbformat.read(path, as_version=4), profile))
         write_atomically(path, nbformat.writes(notebook) + "\n")
         print(f"{path.name}: built, {path.stat().st_size / 1000:.0f} kB", flush=True)
+    for page in (HERE.parent / "README.md", HERE.parent / "data" / "README.md"):
+        write_atomically(page, stamped(page.read_text(encoding="utf-8")))
 
 
 def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):
@@ -64,12 +73,35 @@ def normalised(notebook):
     number = 0
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{i:03d}"
+        if cell.cell_type == "markdown":
+            cell.source = stamped(cell.source)
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter")}
         if cell.cell_type == "code":
             number += 1
             cell.execution_count = number
             cell.outputs = [kept for kept in map(_output, _merged(cell.outputs)) if kept]
     return notebook
+
+
+def stamped(text: str) -> str:
+    """The text with every number between `<!--=E3/name:accuracy-->` and `<!--/-->` computed anew from the records.
+
+    After the colon stands a column of the last epoch (accuracy, train_accuracy, loss, ...), `seconds` of
+    training, or a rule of `suggest` for a range test. Raises BuildError when there is no such record.
+    """
+    return STAMP.sub(lambda match: f"<!--={match[1]}/{match[2]}:{match[3]}-->{_claim(*match.groups())}<!--/-->", text)
+
+
+def _claim(experiment, name, what) -> str:
+    histories = [record.history for record in records.load_all(experiment, name)]
+    if not histories:
+        raise BuildError(f"{experiment}/{name} is claimed in the prose but not recorded")
+    if what in suggest.RULES:
+        swept = RangeTest.of(histories)
+        return f"{suggest.RULES[what](swept.lrs, swept.losses).rate:.2g}"
+    if what == "seconds":
+        return f"{np.mean([history.seconds for history in histories]):.0f} s"
+    return mean_and_spread([history.epochs[-1][what] for history in histories])
 
 
 def _merged(outputs):

@@ -1,10 +1,6 @@
-"""Draw functions: data and an optional axes in, axes out. No pyplot, no state; one style file for all."""
+"""Draw functions: data and an optional axes in, axes out. The look is `figures`."""
 
 from __future__ import annotations
-
-import functools
-import io
-from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.ticker
@@ -12,57 +8,29 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from clrlib.figures import COLOURS, DASHES, SERIES, SIZES, axes, png, show, styled
 from clrlib.history import History, RangeTest, smooth
 from clrlib.schedules import as_schedule
 
-STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"), use_default_template=False)
-SIZES = {"wide": (7.2, 3.4), "tall": (7.2, 5.4)}
+__all__ = [
+    "COLOURS",
+    "axes",
+    "bars",
+    "compare",
+    "effective_rate",
+    "images",
+    "live",
+    "png",
+    "policy",
+    "range_test",
+    "run",
+    "schedule",
+    "show",
+    "sweeps",
+    "truth",
+]
 
-# One colour per concept in all chapters: safe for the colour-blind, and 4.5:1 or better on white as text.
-COLOURS = {
-    "lr": "#0066A6", "momentum": "#B34700", "weight_decay": "#00734F", "effective": "#6B4C9A",
-    "train": "#767676", "held_out": "#A3195B", "loss": "#333333",
-}  # fmt: skip
-SERIES = ("#0066A6", "#B34700", "#00734F", "#A3195B", "#6B4C9A", "#6B5B00", "#333333")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 2)), (0, (1, 1)))
 LABELS = {"lr": "learning rate", "momentum": "momentum", "weight_decay": "weight decay"}
-
-
-def styled(draw):
-    """Run a draw function under the course's style, whatever the notebook's own settings are."""
-
-    @functools.wraps(draw)
-    def under_style(*args, **kwargs):
-        with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return under_style
-
-
-@styled
-def axes(rows: int = 1, columns: int = 1, size: str = "wide", **kwargs):
-    """Fresh axes on a fresh Figure: one Axes, or an array [rows, columns] of them (squeezed)."""
-    figure = Figure(figsize=SIZES[size], layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.subplots(rows, columns, **kwargs)
-
-
-def png(drawn) -> bytes:
-    """The picture of a Figure, or of the Figure that an Axes (or an array of them) belongs to."""
-    figure = drawn if isinstance(drawn, Figure) else np.ravel(drawn)[0].figure
-    buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 6})
-    return buffer.getvalue()
-
-
-def show(drawn, alt: str):
-    """Display a figure in a notebook, with a text for those who can't see it."""
-    from IPython.display import Image, display
-
-    if not alt.strip():
-        raise ValueError("alt is empty: say in a sentence what the figure shows")
-    display(Image(png(drawn), format="png", alt=alt))
 
 
 @styled
@@ -100,7 +68,11 @@ def policy(schedules: dict, steps: int, figure: Figure | None = None) -> Figure:
     figure.clear()
     progress = np.linspace(0, 1, 401)
     lr, momentum = (as_schedule(schedules[name])(progress) * np.ones_like(progress) for name in ("lr", "momentum"))
-    rows = {"learning rate": (lr, "lr"), "momentum": (momentum, "momentum"), "lr / (1 − momentum)": (effective_rate(lr, momentum), "effective")}
+    rows = {
+        "learning rate": (lr, "lr"),
+        "momentum": (momentum, "momentum"),
+        "lr / (1 − momentum)": (effective_rate(lr, momentum), "effective"),
+    }
     panels = figure.subplots(3, 1, sharex=True)
     for ax, (label, (values, concept)) in zip(panels, rows.items()):
         ax.plot(progress * (steps - 1), values, color=COLOURS[concept])
@@ -130,7 +102,9 @@ def range_test(result: RangeTest, suggestions: dict | None = None, ax=None, beta
         ax.fill_between(result.lrs, mean - spread, mean + spread, color=COLOURS["lr"], alpha=0.2, linewidth=0)
     ax.plot(result.lrs, mean, color=COLOURS["lr"])
     if result.held_out is not None:
-        ax.plot(result.lrs, smooth(result.held_out, beta).mean(axis=0), color=COLOURS["held_out"], linestyle=DASHES[1], label="held-out images")
+        ax.plot(
+            result.lrs, smooth(result.held_out, beta).mean(axis=0), color=COLOURS["held_out"], linestyle=DASHES[1], label="held-out images"
+        )
         ax.legend(loc="lower left")
     seen = curves[np.isfinite(curves)]
     top = min(seen.max(), 2.5 * np.nanmedian(result.before)) if seen.size else 1
@@ -157,7 +131,14 @@ def run(history: History, panels=None):
     accuracy.plot(epochs, history.column("accuracy"), ".-", color=COLOURS["held_out"])
     accuracy.set(xlabel="epoch", ylabel="held-out accuracy (%)")
     if len(epochs):
-        accuracy.annotate(f"{history.accuracy:.1f} %", (epochs[-1], history.accuracy), (-4, 6), textcoords="offset points", ha="right", color=COLOURS["held_out"])
+        accuracy.annotate(
+            f"{history.accuracy:.1f} %",
+            (epochs[-1], history.accuracy),
+            (-4, 6),
+            textcoords="offset points",
+            ha="right",
+            color=COLOURS["held_out"],
+        )
     for ax in panels:
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     _name_source(losses, history.source)
@@ -191,15 +172,72 @@ def bars(values: dict, ax=None, xlabel: str = "test accuracy (%)"):
     ax = ax if ax is not None else axes()
     everything = np.concatenate([np.atleast_1d(v) for v in values.values()])
     margin = 0.15 * (np.ptp(everything) or 1)
-    for i, (label, runs) in enumerate(values.items()):
+    for i, runs in enumerate(values.values()):
         runs = np.atleast_1d(runs)
         ax.plot(runs, np.full(len(runs), -i), "o", color=SERIES[0], markersize=5, alpha=0.45, markeredgewidth=0)
         ax.plot([runs.mean()] * 2, [-i - 0.3, -i + 0.3], color=SERIES[0])
-        ax.annotate(f"{runs.mean():.2f}", (runs.mean(), -i + 0.3), (0, 1), textcoords="offset points", ha="center", va="bottom", fontsize=8, color=SERIES[0])
+        ax.annotate(
+            f"{runs.mean():.2f}",
+            (runs.mean(), -i + 0.3),
+            (0, 1),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=8,
+            color=SERIES[0],
+        )
     ax.set(xlabel=xlabel, xlim=(everything.min() - margin, everything.max() + margin), ylim=(-len(values) + 0.4, 0.75))
     ax.set_yticks([-i for i in range(len(values))], list(values))
     ax.grid(axis="y", visible=False)
     return ax
+
+
+@styled
+def sweeps(results: dict, ax=None, beta: float = 0.9):
+    """Several range tests on one axes: label -> RangeTest, each as its smoothed mean, its lowest point marked."""
+    ax = ax if ax is not None else axes()
+    for i, (label, result) in enumerate(results.items()):
+        curve, colour = smooth(result.loss, beta), SERIES[i % len(SERIES)]
+        ax.plot(result.lrs, curve, color=colour, linestyle=DASHES[i % len(DASHES)], label=label)
+        lowest = int(np.nanargmin(curve))
+        ax.plot(result.lrs[lowest], curve[lowest], "o", color=colour)
+    ax.set_xscale("log")
+    ax.set(xlabel="learning rate", ylabel="training loss, smoothed")
+    ax.legend(loc="lower left")
+    _name_source(ax, result.source)
+    return ax
+
+
+@styled
+def truth(outcomes: dict, suggestions: dict | None = None, ax=None):
+    """What each peak rate was worth: rate -> final accuracies, with the rules' suggestions as vertical lines."""
+    ax = ax if ax is not None else axes()
+    rates = sorted(outcomes)
+    means = [np.mean(outcomes[rate]) for rate in rates]
+    for rate in rates:
+        ax.plot([rate] * len(outcomes[rate]), outcomes[rate], "o", color=COLOURS["train"], markersize=4, alpha=0.6)
+    ax.plot(rates, means, color=COLOURS["held_out"])
+    ax.set_xscale("log")
+    ax.set(xlabel="peak learning rate", ylabel="validation accuracy (%)")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.35 * (high - low))
+    _point(ax, rates, means, suggestions or {})
+    return ax
+
+
+@styled
+def images(pictures, names, columns: int = 10):
+    """A grid of uint8 images [N, H, W, 3], each under its name."""
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(7.2, 0.95 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for ax in panels:
+        ax.axis("off")
+    for ax, picture, name in zip(panels, pictures, names):
+        ax.imshow(np.asarray(picture))
+        ax.set_title(name, fontsize=8, fontweight="normal", loc="center", pad=2)
+    return panels
 
 
 def live(alt: str = "training so far"):
@@ -218,7 +256,15 @@ def _point(ax, lrs, mean, suggestions):
         colour = SERIES[(i + 1) % len(SERIES)]
         ax.axvline(suggestion.rate, color=colour, linewidth=1, linestyle=DASHES[1])
         height = high - (0.06 + 0.085 * i) * (high - low)
-        ax.annotate(f"{suggestion.rule} {suggestion.rate:.2g}", (suggestion.rate, height), (4, 0), textcoords="offset points", color=colour, fontsize=9, va="center")
+        ax.annotate(
+            f"{suggestion.rule} {suggestion.rate:.2g}",
+            (suggestion.rate, height),
+            (4, 0),
+            textcoords="offset points",
+            color=colour,
+            fontsize=9,
+            va="center",
+        )
         ax.plot(suggestion.rate, np.interp(suggestion.rate, lrs, mean), "o", color=colour, markersize=5)
 
 
@@ -228,7 +274,17 @@ def _label_ends(ax, x, ends):
     gap, placed = 0.062 * (high - low), -np.inf
     for value, label, colour in sorted(ends):
         placed = max(value, placed + gap)
-        ax.annotate(f"{label}  {value:.2f}", (x, value), (1.015, placed), xycoords="data", textcoords=("axes fraction", "data"), color=colour, fontsize=9, va="center", annotation_clip=False)
+        ax.annotate(
+            f"{label}  {value:.2f}",
+            (x, value),
+            (1.015, placed),
+            xycoords="data",
+            textcoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+        )
     ax.set_ylim(low, max(high, placed + gap / 2))
 
 

@@ -56,3 +56,11 @@ def _has_gpu() -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     return listing.returncode == 0 and "GPU" in listing.stdout
+
+
+def start() -> Profile:
+    """The set-up line of every chapter: print the profile and how to change it, and return it."""
+    profile = current()
+    others = " or ".join(name for name in PROFILES if name != profile.name)
+    print(f"Profile {profile.name}: {profile.about}. Set CLR_PROFILE to {others} for another budget.")
+    return profile

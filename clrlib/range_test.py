@@ -21,8 +21,9 @@ from tqdm import tqdm
 from clrlib import data as images_of
 from clrlib import engine, models
 from clrlib.history import RangeTest
-from clrlib.schedules import count, exponential, linear
-from clrlib.training import DEFAULTS, Recipe, evaluate
+from clrlib.schedules import exponential, linear
+from clrlib.training import DEFAULTS, Recipe, check_model, evaluate, hyper_parameters
+from clrlib.validate import count
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
 
@@ -45,9 +46,11 @@ def range_test(
     if isinstance(seeds, int) or not list(seeds):
         raise ValueError(f"seeds must be a list of at least one seed, such as [0, 1, 2]; got {seeds!r}")
     rates = sweep_rates(low, high, steps, sweep)
+    hyper_parameters({"lr": high, "momentum": momentum, "weight_decay": weight_decay}, steps)
+    watching = min(count("held_out_images", held_out_images, at_least=0), len(data.held_out))
     build = make_model if callable(make_model) else lambda seed: models.build(make_model, data.train.classes, seed)
     recipe = recipe.resolved(data.train.images.device)
-    watched = data.held_out.subset(torch.arange(min(held_out_images, len(data.held_out)))) if held_out_images else None
+    watched = data.held_out.subset(torch.arange(watching)) if watching else None
     runs = []
     with tqdm(total=len(rates) * len(seeds), unit="step", disable=not progress, leave=False, file=sys.stdout) as bar:
         for seed in seeds:
@@ -57,7 +60,8 @@ def range_test(
 
 
 def range_test_in_place(
-    model, optimizer, loss_fn, batches, low=1e-6, high=10.0, steps=100, sweep="exponential", batch_loss=None, scaler=None, progress: bool = True
+    model, optimizer, loss_fn, batches, low=1e-6, high=10.0, steps=100, sweep="exponential",
+    batch_loss=None, scaler=None, progress: bool = True,
 ) -> RangeTest:  # fmt: skip
     """The range test on your own model and optimiser, as they stand; afterwards everything is as before.
 
@@ -103,7 +107,7 @@ def sweep_rates(low: float, high: float, steps: int, sweep: str = "exponential")
 
     exponential: low * (high / low) ** (i / (steps - 1)); the article's formula, started at i = 0
     """
-    if not (math.isfinite(low) and math.isfinite(high) and 0 <= low < high):
+    if not 0 <= low < high < math.inf:
         raise ValueError(f"need 0 <= low < high, both finite; got low={low}, high={high}")
     if sweep not in ("exponential", "linear"):
         raise ValueError(f"sweep {sweep!r} is unknown: choose 'exponential' or 'linear'")
@@ -154,6 +158,7 @@ class _Fresh:
     """A fresh model trained for a sweep: the same batches and step as `fit`."""
 
     def __init__(self, model, data, recipe, momentum, weight_decay, watched):
+        check_model(model, data.train)
         device = data.train.images.device
         self.model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format).train()
         self.optimizer = engine.make_optimizer(self.model, recipe.optimizer, recipe.nesterov)

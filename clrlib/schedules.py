@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 import numpy as np
+
+from clrlib.validate import bounds, count, fraction, number, positive
 
 EASES = {
     "linear": lambda t, a, b: a + (b - a) * t,
@@ -29,11 +30,8 @@ class Schedule:
     values  the hyper-parameter there, one per knot
     eases   one per segment: "linear", "cosine", "exponential" or "hold" (a step at the end)
 
-    >>> rise = Schedule((0, 1), (0.1, 0.5), ("linear",))
-    >>> float(rise(0.5))
-    0.3
-    >>> rise.table(5).tolist()
-    [0.1, 0.2, 0.3, 0.4, 0.5]
+    >>> Schedule((0, 1), (0.25, 0.75), ("linear",)).table(3).tolist()
+    [0.25, 0.5, 0.75]
     """
 
     knots: tuple[float, ...]
@@ -42,7 +40,7 @@ class Schedule:
 
     def __post_init__(self):
         for field in ("knots", "values"):
-            object.__setattr__(self, field, tuple(_number(x, field) for x in getattr(self, field)))
+            object.__setattr__(self, field, tuple(number(x, field) for x in getattr(self, field)))
         object.__setattr__(self, "eases", tuple(self.eases))
         _check_curve(self.knots, self.values, self.eases)
 
@@ -56,10 +54,10 @@ class Schedule:
         segment = np.clip(np.searchsorted(knots, p, side="right") - 1, 0, len(knots) - 2)
         start, width = knots[segment], np.diff(knots)[segment]
         t = np.where(width > 0, (p - start) / np.where(width > 0, width, 1), 1.0)
-        out = np.empty_like(p)
-        for i in np.unique(segment):
-            here = segment == i
-            out[here] = EASES[self.eases[i]](t[here], values[i], values[i + 1])
+        out, eases = np.empty_like(p), np.array(self.eases)[segment]
+        for ease in set(self.eases):
+            here = eases == ease
+            out[here] = EASES[ease](t[here], values[segment[here]], values[segment[here] + 1])
         return out if out.ndim else out[()]
 
     def table(self, steps: int) -> np.ndarray:
@@ -68,7 +66,7 @@ class Schedule:
 
     def scaled(self, factor: float) -> Schedule:
         """The same shape with every value multiplied by `factor`."""
-        factor = _number(factor, "factor")
+        factor = number(factor, "factor")
         return Schedule(self.knots, tuple(v * factor for v in self.values), self.eases)
 
     def to_dict(self) -> dict:
@@ -83,9 +81,6 @@ class Schedule:
         if not all(isinstance(field, (list, tuple)) for field in data.values()):
             raise ValueError("not a schedule: knots, values and eases must be lists")
         return cls(tuple(data["knots"]), tuple(data["values"]), tuple(data["eases"]))
-
-
-# --- simple shapes ---------------------------------------------------------------------------
 
 
 def constant(value: float) -> Schedule:
@@ -116,18 +111,17 @@ def step_decay(start: float, milestones=(0.5, 0.75), factor: float = 0.1) -> Sch
 
     The defaults are He et al. 2015, section 4.2: /10 after 32k and 48k of 64k iterations.
     """
-    milestones = tuple(_number(m, "milestones") for m in milestones)
+    milestones = tuple(number(m, "milestones") for m in milestones)
     if any(not 0 < m < 1 for m in milestones):
         raise ValueError(f"milestones must lie between 0 and 1, as fractions of the run; got {milestones}")
-    values = [start * factor**i for i in range(len(milestones) + 1)]
+    if not 0 < number(factor, "factor") <= 1:
+        raise ValueError(f"factor must lie above 0 and at most at 1, got {factor}")
+    values = [number(start, "start") * factor**i for i in range(len(milestones) + 1)]
     return Schedule((0, *milestones, 1), (*values, values[-1]), ("hold",) * len(values))
 
 
-# --- cyclical learning rates: Smith 2015, arXiv:1506.01186 --------------------------------------
-
-
 def triangular(low: float, high: float, cycles: float = 1.0) -> Schedule:
-    """`low` to `high` and back in straight lines, `cycles` times. One cycle is two stepsizes.
+    """`low` to `high` and back in straight lines, `cycles` times; a cycle is two stepsizes (Smith 2015, arXiv:1506.01186).
 
     For stepsizes counted in iterations, as torch's CyclicLR does, use `cyclic`.
     """
@@ -151,11 +145,11 @@ def cyclic(low, high, steps, stepsize, stepsize_down=None, mode="triangular", ga
     stepsize_down  iterations back down; as many as up if not given
     mode           "triangular", "triangular2" or "exp_range" (scaled by gamma ** iteration)
     """
-    _check_bounds(low, high)
+    bounds(low, high)
     scales = {
         "triangular": lambda i, cycle: 1.0,
         "triangular2": lambda i, cycle: 0.5 ** (cycle - 1),
-        "exp_range": lambda i, cycle: _number(gamma, "gamma") ** i,
+        "exp_range": lambda i, cycle: number(gamma, "gamma") ** i,
     }
     if mode not in scales:
         raise ValueError(f"mode {mode!r} is unknown: choose one of {', '.join(scales)}")
@@ -169,30 +163,27 @@ def cyclic(low, high, steps, stepsize, stepsize_down=None, mode="triangular", ga
     return from_table(low + (high - low) * height * scales[mode](i, cycle))
 
 
-# --- one name, several schedules: the one-cycle policy ------------------------------------------
-
-
 def one_cycle(low: float, high: float, tail: float = 13 / 95, final: float | None = None) -> Schedule:
     """The one-cycle policy as the paper and the article describe it: up, down, tail, all linear.
 
     low -> high and high -> low take equal parts of the run; then low -> final over its last `tail`.
     `final` is low / 10 if not given. The defaults are the article's 41 + 41 + 13 of 95 epochs
-    (Smith 2018, arXiv:1803.09820, section 4.2).
+    (Smith 2018, arXiv:1803.09820, section 4.1).
 
     >>> lr = one_cycle(0.08, 0.8)
     >>> [round(float(lr(p / 95)), 4) for p in (0, 41, 82, 95)]
     [0.08, 0.8, 0.08, 0.008]
     """
-    _check_bounds(low, high)
+    bounds(low, high)
     final = low / 10 if final is None else final
-    down = 1 - _fraction(tail, "tail")
+    down = 1 - fraction(tail, "tail")
     return Schedule((0, down / 2, down, 1), (low, high, low, final), ("linear",) * 3)
 
 
 def one_cycle_momentum(high: float = 0.95, low: float = 0.80, tail: float = 13 / 95) -> Schedule:
     """Cyclical momentum: down while the learning rate goes up, back up, then held (Smith 2018, section 4.3)."""
-    _check_bounds(low, high)
-    down = 1 - _fraction(tail, "tail")
+    bounds(low, high)
+    down = 1 - fraction(tail, "tail")
     return Schedule((0, down / 2, down, 1), (high, low, high, high), ("linear",) * 3)
 
 
@@ -201,9 +192,9 @@ def one_cycle_smith(low: float, high: float, up: float = 41 / 95, floor: float |
 
     `floor` is low / 1000 if not given: 0.08 -> 0.8 -> 8e-5 in that log, with momentum 0.95 throughout.
     """
-    _check_bounds(low, high)
-    floor = low / 1000 if floor is None else floor
-    up = _fraction(up, "up")
+    bounds(low, high)
+    floor = low / 1000 if floor is None else number(floor, "floor")
+    up = fraction(up, "up")
     landing = up * (1 + (high - floor) / (high - low))
     if landing >= 1:  # the run ends on the way down
         end = high - (high - low) * (1 - up) / up
@@ -213,7 +204,8 @@ def one_cycle_smith(low: float, high: float, up: float = 41 / 95, floor: float |
 
 def one_cycle_fastai(high: float, div=25.0, pct_start=0.25, div_final=1e5) -> Schedule:
     """fastai 2's `fit_one_cycle`: half a cosine from high/div to high, another to high/div_final."""
-    return Schedule((0, _fraction(pct_start, "pct_start"), 1), (high / div, high, high / div_final), ("cosine",) * 2)
+    high, div, div_final = (positive(x, name) for x, name in ((high, "high"), (div, "div"), (div_final, "div_final")))
+    return Schedule((0, fraction(pct_start, "pct_start"), 1), (high / div, high, high / div_final), ("cosine",) * 2)
 
 
 def one_cycle_torch(high, steps, pct_start=0.3, div=25.0, final_div=1e4, anneal="cosine", three_phase=False) -> Schedule:
@@ -222,7 +214,8 @@ def one_cycle_torch(high, steps, pct_start=0.3, div=25.0, final_div=1e4, anneal=
     It starts at high/div, peaks at step pct_start * steps - 1 and ends at high/div/final_div.
     `three_phase=True` goes back down to high/div first, which is nearer to the paper.
     """
-    start = high / div
+    start = positive(high, "high") / positive(div, "div")
+    final_div = positive(final_div, "final_div")
     values = (start, high, start, start / final_div) if three_phase else (start, high, start / final_div)
     return _torch_phases(values, steps, pct_start, anneal)
 
@@ -232,9 +225,6 @@ def one_cycle_torch_momentum(high=0.95, low=0.85, steps=1000, pct_start=0.3, ann
     return _torch_phases((high, low, high, high) if three_phase else (high, low, high), steps, pct_start, anneal)
 
 
-# --- composition --------------------------------------------------------------------------------
-
-
 def join(schedules, shares) -> Schedule:
     """Schedules one after the other; `shares` are their parts of the run (they are scaled to sum to 1).
 
@@ -242,9 +232,11 @@ def join(schedules, shares) -> Schedule:
     >>> warm_up.knots
     (0.0, 0.25, 1.0)
     """
-    schedules, shares = list(schedules), [_number(s, "shares") for s in shares]
+    schedules, shares = list(schedules), [number(s, "shares") for s in shares]
     if not schedules or len(schedules) != len(shares) or min(shares) <= 0:
         raise ValueError(f"join needs one positive share per schedule; got {len(schedules)} schedules and shares {shares}")
+    if wrong := [schedule for schedule in schedules if not isinstance(schedule, Schedule)]:
+        raise TypeError(f"join takes Schedules, got {wrong[0]!r}: write constant(value) for a number")
     ends = np.cumsum([0.0, *shares]) / sum(shares)
     ends[-1] = 1.0
     knots, values, eases = [], [], []
@@ -260,8 +252,7 @@ def join(schedules, shares) -> Schedule:
 
 def from_table(values) -> Schedule:
     """The schedule that meets `values`, one per step, exactly: for any curve the shapes above don't cover."""
-    values = tuple(np.asarray(values, dtype=float).tolist())
-    if len(values) < 2:
+    if len(values := tuple(np.asarray(values, dtype=float).tolist())) < 2:
         raise ValueError(f"a table needs at least 2 values, got {len(values)}: use constant(value) for one")
     return Schedule(tuple(np.linspace(0, 1, len(values)).tolist()), values, ("linear",) * (len(values) - 1))
 
@@ -269,37 +260,6 @@ def from_table(values) -> Schedule:
 def as_schedule(value):
     """A number becomes `constant(number)`; a Schedule, or any function of progress, is returned as it is."""
     return value if callable(value) else constant(value)
-
-
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def count(name: str, value, at_least: int = 1) -> int:
-    """`value` as an int, or an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a whole number, got {value!r}")
-    if value < at_least:
-        raise ValueError(f"{name} must be at least {at_least}, got {value}")
-    return int(value)
-
-
-def _number(value, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
-    return float(value)
-
-
-def _fraction(value, name: str) -> float:
-    if not 0 < _number(value, name) < 1:
-        raise ValueError(f"{name} must lie between 0 and 1, as a fraction of the run; got {value}")
-    return float(value)
-
-
-def _check_bounds(low, high):
-    if _number(low, "low") >= _number(high, "high"):
-        raise ValueError(f"low must be smaller than high; got low={low}, high={high}: swap them?")
 
 
 def _check_curve(knots, values, eases):
@@ -312,13 +272,15 @@ def _check_curve(knots, values, eases):
             raise ValueError(f"ease {ease!r} is unknown: choose one of {', '.join(EASES)}")
         if ease == "exponential" and min(a, b) <= 0:
             raise ValueError(f"an exponential segment needs positive ends, got {a} and {b}")
+        if not math.isfinite(b - a) or (ease == "exponential" and not 1e-300 < b / a < 1e300):
+            raise ValueError(f"a segment from {a} to {b} leaves the range of floats")
 
 
 def _triangles(low, high, cycles, shrink) -> Schedule:
-    _check_bounds(low, high)
-    if _number(cycles, "cycles") <= 0 or cycles > 1000:
+    bounds(low, high)
+    if number(cycles, "cycles") <= 0 or cycles > 1000:
         raise ValueError(f"cycles must be above 0 and at most 1000, got {cycles}")
-    whole = math.ceil(2 * cycles - 1e-9)  # stepsizes begun in the run
+    whole = max(1, math.ceil(2 * cycles - 1e-9))  # stepsizes begun in the run
     height = [(i % 2) * shrink ** (i // 2) for i in range(whole + 1)]
     knots = [i / (2 * cycles) for i in range(whole + 1)]
     cut = (1 - knots[-2]) / (knots[-1] - knots[-2])  # the run may end inside a stepsize
@@ -331,7 +293,7 @@ def _torch_phases(values, steps, pct_start, anneal) -> Schedule:
     if anneal not in ("cosine", "linear"):
         raise ValueError(f"anneal {anneal!r} is unknown: choose 'cosine' or 'linear'")
     last = count("steps", steps, at_least=2) - 1
-    peak = _fraction(pct_start, "pct_start") * steps - 1
+    peak = fraction(pct_start, "pct_start") * steps - 1
     ends = (0, peak, 2 * peak, last) if len(values) == 4 else (0, peak, last)
     if not all(a < b for a, b in zip(ends, ends[1:])):
         raise ValueError(f"steps={steps} with pct_start={pct_start} leaves a phase without a step: take more steps or another pct_start")

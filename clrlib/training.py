@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -19,7 +20,8 @@ from tqdm import tqdm
 from clrlib import data as images_of
 from clrlib import engine
 from clrlib.history import History
-from clrlib.schedules import Schedule, as_schedule, count
+from clrlib.schedules import Schedule, as_schedule
+from clrlib.validate import count
 
 DEFAULTS = {"momentum": 0.9, "weight_decay": 1e-4}  # the article's; "lr" has no default: finding it is the course
 
@@ -82,8 +84,8 @@ def steps(model: nn.Module, data, schedules: dict, epochs: int, recipe: Recipe =
     """
     count("epochs", epochs)
     per_epoch = images_of.steps_per_epoch(len(data.train), recipe.batch_size)
-    hyper_at = _hyper_parameters(schedules, epochs * per_epoch)
-    _check_model(model, data.train)
+    hyper_at = hyper_parameters(schedules, epochs * per_epoch)
+    check_model(model, data.train)
     return _steps(model, data, hyper_at, epochs, recipe.resolved(data.train.images.device))
 
 
@@ -130,7 +132,9 @@ def fit(model, data, schedules: dict, epochs: int, recipe: Recipe = Recipe(), pr
                 log.append((*step.hyper.values(), step.loss))
                 if step.row is not None:
                     history.epochs.append(step.row)
-                    bar.set_description(f"epoch {step.epoch + 1}/{epochs}, {data.held_out_name} {step.row['accuracy']:.1f} %", refresh=False)
+                    bar.set_description(
+                        f"epoch {step.epoch + 1}/{epochs}, {data.held_out_name} {step.row['accuracy']:.1f} %", refresh=False
+                    )
                     if watch is not None:
                         history.steps = _columns(step.hyper, log)
                         watch(history)
@@ -148,17 +152,13 @@ def fit(model, data, schedules: dict, epochs: int, recipe: Recipe = Recipe(), pr
 @torch.no_grad()
 def evaluate(model: nn.Module, split, precision: str = "fp32", batch_size: int = 1000) -> tuple[float, float]:
     """(mean loss, accuracy in percent) over a Split, in eval mode; the model's mode is given back."""
-    was_training = model.training
-    model.eval()
     loss, right = 0.0, 0
-    try:
+    with _evaluating(model):
         for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
             with engine.autocast(images.device, precision):
                 logits = model(images_of.normalise(images)).float()
             loss += F.cross_entropy(logits, labels, reduction="sum")
             right += (logits.argmax(1) == labels).sum()
-    finally:
-        model.train(was_training)
     return float(loss) / len(split), 100 * int(right) / len(split)
 
 
@@ -183,7 +183,7 @@ class ScheduledLR(LRScheduler):
 
     def __init__(self, optimizer, schedules, steps: int, last_epoch: int = -1):
         schedules = schedules if isinstance(schedules, dict) else {"lr": schedules}
-        self._at = _hyper_parameters(schedules, count("steps", steps), defaults={})
+        self._at = hyper_parameters(schedules, count("steps", steps), defaults={})
         self.steps = steps
         super().__init__(optimizer, last_epoch)
 
@@ -205,8 +205,11 @@ class ScheduledLR(LRScheduler):
         engine.set_hyper(self.optimizer, lr=self._last_lr[0])
 
 
-def _hyper_parameters(schedules: dict, total: int, defaults=None):
-    """step -> {"lr": ..., ...}, from checked tables; a plain function of progress is asked live."""
+def hyper_parameters(schedules: dict, total: int, defaults=None):
+    """step -> {"lr": ..., ...}, from checked tables; a plain function of progress is asked live.
+
+    Raises ValueError for a name that can't be scheduled and for a value out of its range.
+    """
     wanted = {**(DEFAULTS if defaults is None else defaults), **schedules}
     allowed = {"lr": math.inf, "momentum": 1.0, "weight_decay": math.inf}
     if unknown := set(wanted) - set(allowed):
@@ -233,17 +236,26 @@ def _asked(value, name, top) -> float:
     return value
 
 
-def _check_model(model, split):
-    """One forward pass of two images, in eval mode: does the output fit the labels?"""
-    was_training = model.training
+def check_model(model, split):
+    """One forward pass of two images, in eval mode: does the output fit the labels? Raises ValueError if not."""
     device = next(model.parameters(), torch.empty(0)).device
+    with torch.no_grad(), _evaluating(model):
+        out = model(images_of.normalise(split.images[:2].to(device)))
+    shape = list(out.shape) if torch.is_tensor(out) else type(out).__name__
+    if not torch.is_tensor(out) or out.ndim != 2 or len(out) != 2 or out.shape[1] < split.classes:
+        raise ValueError(f"the model's output is {shape} for 2 images: it must have shape [2, {split.classes}], a logit per class")
+
+
+@contextlib.contextmanager
+def _evaluating(model):
+    """Eval mode inside; afterwards every module is in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
     try:
-        with torch.no_grad():
-            out = model.eval()(images_of.normalise(split.images[:2].to(device)))
+        yield
     finally:
-        model.train(was_training)
-    if out.ndim != 2 or len(out) != 2 or out.shape[1] < split.classes:
-        raise ValueError(f"the model's output has shape {list(out.shape)} for 2 images: it must be [2, {split.classes}], a logit per class")
+        for module, training in modes:
+            module.training = training
 
 
 def _epoch_row(model, data, recipe, epoch, step, losses, accuracies, start) -> dict:

@@ -72,9 +72,13 @@ def one_cycle_explorer(steps: int = 9310) -> w.VBox:
     controls = {
         "low": _log_slider(0.08, -4, 0, "lower learning rate"),
         "high": _log_slider(0.8, -3, 1, "upper learning rate"),
-        "tail": w.FloatSlider(value=13 / 95, min=0.02, max=0.6, step=0.01, description="tail (share of run)", readout_format=".2f", style=WIDE, layout=ROW),
+        "tail": w.FloatSlider(
+            value=13 / 95, min=0.02, max=0.6, step=0.01, description="tail (share of run)", readout_format=".2f", style=WIDE, layout=ROW
+        ),
         "final": _log_slider(0.008, -6, 0, "final learning rate"),
-        "momentum": w.FloatRangeSlider(value=(0.8, 0.95), min=0.5, max=0.99, step=0.01, description="momentum", readout_format=".2f", style=WIDE, layout=ROW),
+        "momentum": w.FloatRangeSlider(
+            value=(0.8, 0.95), min=0.5, max=0.99, step=0.01, description="momentum", readout_format=".2f", style=WIDE, layout=ROW
+        ),
     }
     figure = plots.policy(shape(0.08, 0.8, 13 / 95, 0.008, (0.8, 0.95)), steps)
     return explore(
@@ -102,8 +106,19 @@ def pytorch_source(schedules: dict, steps: int) -> str:
 
     Schedules of straight segments only, and numbers. Raises ValueError for any other ease.
     """
-    lines = ["import numpy as np", "", f"steps = {steps}  # optimizer steps in your whole run: epochs * len(loader)", "", "", "def set_hyper(optimizer, step):"]
-    lines += ['    """Call before every optimizer.step(); step counts from 0."""', "    progress = step / max(1, steps - 1)", "    for group in optimizer.param_groups:"]
+    lines = [
+        "import numpy as np",
+        "",
+        f"steps = {steps}  # optimizer steps in your whole run: epochs * len(loader)",
+        "",
+        "",
+        "def set_hyper(optimizer, step):",
+    ]
+    lines += [
+        '    """Call before every optimizer.step(); step counts from 0."""',
+        "    progress = step / max(1, steps - 1)",
+        "    for group in optimizer.param_groups:",
+    ]
     for name, value in schedules.items():
         if isinstance(value, Schedule) and set(value.eases) != {"linear"}:
             raise ValueError(f"{name} has curved segments ({', '.join(value.eases)}): only straight ones can be written out")
@@ -120,7 +135,9 @@ def pytorch_source(schedules: dict, steps: int) -> str:
 
 def smoothing_explorer(result: RangeTest) -> w.VBox:
     """How far does smoothing move the minimum? A slider for beta on a recorded range test."""
-    beta = w.FloatSlider(value=0.9, min=0.0, max=0.98, step=0.01, description="smoothing beta", readout_format=".2f", style=WIDE, layout=ROW)
+    beta = w.FloatSlider(
+        value=0.9, min=0.0, max=0.98, step=0.01, description="smoothing beta", readout_format=".2f", style=WIDE, layout=ROW
+    )
     return explore(lambda beta: draw_smoothing(result, beta), {"beta": beta}, say=lambda beta: describe_smoothing(result, beta))
 
 
@@ -136,11 +153,17 @@ def describe_smoothing(result: RangeTest, beta: float) -> str:
     from clrlib.suggest import minimum
 
     found = minimum(result.lrs, result.losses, beta=beta)
-    return f"beta {beta:.2f}: the lowest smoothed loss is at {10 * found.rate:.3g}, so minimum/10 says {found.rate:.3g}." if found else found.why
+    return (
+        f"beta {beta:.2f}: the lowest smoothed loss is at {10 * found.rate:.3g}, so minimum/10 says {found.rate:.3g}."
+        if found
+        else found.why
+    )
 
 
 def _log_slider(value, low, high, description):
-    return w.FloatLogSlider(value=value, min=low, max=high, step=0.01, description=description, readout_format=".4g", style=WIDE, layout=ROW)
+    return w.FloatLogSlider(
+        value=value, min=low, max=high, step=0.01, description=description, readout_format=".4g", style=WIDE, layout=ROW
+    )
 
 
 def _code_box(code: str) -> str:

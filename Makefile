@@ -1,0 +1,68 @@
+# Needs python3 (3.10 or newer), git and make; everything else goes into .venv.
+# Written for any POSIX sh and for the make that macOS has (3.81).
+
+PYTHON ?= python3
+ARGS   ?=
+PY     := .venv/bin/python
+# Jupyter will not run as root (containers, mostly) unless told so.
+ROOT    = $$(test "$$(id -u)" != 0 || echo --allow-root)
+
+export PYTHON TORCH NEWEST
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test doctor data notebooks record bench format constraints clean env env-test
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "ARGS=...          more arguments for lab (ARGS=--no-browser), test, record, notebooks or bench"
+	@echo "TORCH=cpu         a first install takes PyTorch's own CPU builds: a tenth of the download"
+	@echo "PYTHON=python3.12 a first install uses this Python"
+	@echo "NEWEST=1          install the newest releases, not the versions in constraints.txt"
+
+lab: env ## install into .venv, find or fetch CIFAR-10, open the course in JupyterLab
+	@$(PY) -m clrlib data || echo "No CIFAR-10: figures and widgets work all the same, and live cells go on with the stand-in digits."
+	@exec $(PY) -m jupyterlab --ip=127.0.0.1 $(ROOT) notebooks/00_start_here.ipynb $(ARGS)
+
+# The unit tests run in one process, with all its threads: on two cores that is the fastest.
+test: env-test ## ruff, unit tests and doctests, then every notebook in seconds' size
+	$(PY) -m ruff check
+	$(PY) -m pytest $(ARGS)
+	CLR_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+
+doctor: env ## what this machine has, and what the live cells will use
+	@$(PY) -m clrlib doctor
+
+data: env ## find CIFAR-10, or download it (170 MB)
+	@$(PY) -m clrlib data
+
+notebooks: env-test ## execute the notebooks and store their outputs
+	@$(PY) -m clrlib build $(ARGS)
+
+record: env ## run the recorded experiments that are missing; ARGS=--list shows them
+	@$(PY) -m clrlib record $(ARGS)
+
+bench: env-test ## time this machine, each figure beside its peer
+	@$(PY) tests/bench.py $(ARGS)
+
+format: env-test ## format the code
+	@$(PY) -m ruff format
+	@$(PY) -m ruff check --fix
+
+# The torch of a CPU install is 2.x+cpu: the part after the plus would shut out everybody else.
+constraints: env-test ## write the versions in .venv down in constraints.txt; after NEWEST=1 make test has passed
+	@sed -n '/^#/p' constraints.txt > constraints.new
+	@$(PY) -m pip freeze --exclude-editable --exclude uv --exclude pip --exclude setuptools | \
+	  sed -e '/^[#-]/d' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' -e 's/+[a-z0-9]*$$//' -e 's/$$/ ; python_version >= "3.11"/' >> constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## delete .venv and the caches; data and records stay
+	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
+
+env:
+	@sh .ci/install.sh lab
+
+env-test:
+	@sh .ci/install.sh test

@@ -1,0 +1,60 @@
+"""The look of every figure: one style file, one colour per concept, described pictures. No pyplot, no state."""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"), use_default_template=False)
+SIZES = {"wide": (7.2, 3.4), "tall": (7.2, 5.4)}
+
+# One colour per concept in all chapters: safe for the colour-blind, and 4.5:1 or better on white as text.
+COLOURS = {
+    "lr": "#0066A6", "momentum": "#B34700", "weight_decay": "#00734F", "effective": "#6B4C9A",
+    "train": "#767676", "held_out": "#A3195B", "loss": "#333333",
+}  # fmt: skip
+SERIES = ("#0066A6", "#B34700", "#00734F", "#A3195B", "#6B4C9A", "#6B5B00", "#333333")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 2)), (0, (1, 1)))
+
+
+def styled(draw):
+    """Run a draw function under the course's style, whatever the notebook's own settings are."""
+
+    @functools.wraps(draw)
+    def under_style(*args, **kwargs):
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return under_style
+
+
+@styled
+def axes(rows: int = 1, columns: int = 1, size: str = "wide", **kwargs):
+    """Fresh axes on a fresh Figure: one Axes, or an array [rows, columns] of them (squeezed)."""
+    figure = Figure(figsize=SIZES[size], layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.subplots(rows, columns, **kwargs)
+
+
+def png(drawn) -> bytes:
+    """The picture of a Figure, or of the Figure that an Axes (or an array of them) belongs to."""
+    figure = drawn if isinstance(drawn, Figure) else np.ravel(drawn)[0].figure
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 6})
+    return buffer.getvalue()
+
+
+def show(drawn, alt: str):
+    """Display a figure in a notebook, with a text for those who can't see it."""
+    from IPython.display import Image, display
+
+    if not alt.strip():
+        raise ValueError("alt is empty: say in a sentence what the figure shows")
+    display(Image(png(drawn), format="png", alt=alt))

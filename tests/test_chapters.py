@@ -1,0 +1,164 @@
+"""The chapters as committed: executed, described, stamped from the records; exercises that tell right from wrong."""
+
+import ast
+import base64
+import importlib.util
+import io
+import re
+from pathlib import Path
+
+import matplotlib.image
+import nbformat
+import numpy as np
+import pytest
+
+from clrlib import checks, experiments, models, notebooks, profiles
+from clrlib import data as images_of
+from clrlib.range_test import range_test
+from clrlib.schedules import one_cycle
+from clrlib.training import Recipe, fit
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+EXERCISES = {"00_start_here": 3, "03_range_test": 4, "05_one_cycle": 4}
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def outputs(path):
+    return [output for cell in code_cells(path) for output in cell.outputs]
+
+
+def printed(path):
+    return "".join(output.text for output in outputs(path) if output.output_type == "stream")
+
+
+def solutions(number):
+    path = ROOT / "notebooks" / "solutions" / f"solutions_{number}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=CHAPTERS, ids=lambda path: path.stem)
+def chapter(request):
+    return request.param
+
+
+def test_there_are_chapters():
+    assert {path.stem for path in CHAPTERS} >= set(EXERCISES)
+
+
+def test_a_chapter_is_committed_executed_and_normalised(chapter):
+    notebook = read(chapter)
+    again = notebooks.normalised(nbformat.from_dict(notebook))
+    assert nbformat.writes(again) + "\n" == chapter.read_text(encoding="utf-8")
+    assert any(output.output_type == "display_data" for output in outputs(chapter))
+    assert "error" not in {output.output_type for output in outputs(chapter)}
+
+
+def test_every_number_in_the_prose_is_what_the_records_say(chapter):
+    for cell in read(chapter).cells:
+        if cell.cell_type == "markdown":
+            assert notebooks.stamped(cell.source) == cell.source
+
+
+@pytest.mark.parametrize("page", ["README.md", "data/README.md"])
+def test_every_number_in_the_pages_is_what_the_records_say(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert notebooks.stamped(text) == text
+
+
+def test_the_readme_is_short_and_has_numbers():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 500
+    assert len(notebooks.STAMP.findall(text)) >= 5 and "-->?<!--" not in text
+
+
+def test_every_picture_is_described_small_and_not_blank(chapter):
+    pictures = [output for output in outputs(chapter) if "image/png" in output.get("data", {})]
+    assert pictures
+    for output in pictures:
+        raw = base64.b64decode(output.data["image/png"])
+        assert len(output.metadata["image/png"]["alt"]) > 15
+        assert len(raw) < 60_000
+        assert len(np.unique(matplotlib.image.imread(io.BytesIO(raw)).reshape(-1, 4), axis=0)) > 20
+    assert chapter.stat().st_size < 1_000_000
+
+
+def test_no_cell_is_long_and_none_stands_without_prose(chapter):
+    cells = read(chapter).cells
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= 20 or cell.cell_type == "markdown"
+        if cell.cell_type == "code":
+            ast.parse(cell.source)
+    prose = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    lines = sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in cells if cell.cell_type == "code")
+    assert 12 <= prose / lines <= 25
+
+
+def test_stored_text_has_no_timings_paths_or_widget_state(chapter):
+    text = chapter.read_text(encoding="utf-8")
+    assert "widget-view" not in text and "application/vnd.jupyter.widget-state" not in text
+    assert not re.search(r"(/home/|/root/|/Users/|/tmp/|/work/|\d step/s|\ds elapsed)", text)
+
+
+def test_a_chapter_was_built_with_the_real_images(chapter):
+    assert "digits" not in printed(chapter)
+
+
+def test_the_stubs_are_told_not_yet(chapter):
+    assert printed(chapter).count("Not yet:") == EXERCISES[chapter.stem]
+    assert "Right:" not in printed(chapter)
+
+
+def test_solutions_00():
+    answers, accuracies = solutions("00"), [84.1, 83.7, 84.4]
+    assert checks.total_steps(answers.steps)
+    assert checks.standard_error(answers.error_of_the_mean(accuracies), accuracies)
+
+
+def test_solutions_03(capsys):
+    answers = solutions("03")
+    assert checks.sweep(answers.my_rate)
+    assert checks.after_the_step(answers.my_pairs)
+    assert checks.smoothing_lag(answers.lag_factor)
+    data = images_of.load("choose", stand_in=True).limited(1000)
+    assert checks.own_range_test(answers.my_test(range_test, data, Recipe(batch_size=32, precision="fp32")), 0.02)
+
+
+def test_solutions_05():
+    answers = solutions("05")
+    assert checks.one_cycle_by_hand(answers.my_one_cycle)
+    assert checks.torch_ends((answers.first_rate, answers.last_rate))
+    assert checks.effective_peak(answers.factor)
+
+
+def test_solutions_that_need_a_run_of_ones_own():
+    data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
+    baseline = fit(models.build("tiny"), data, {"lr": 0.8}, epochs=2, recipe=recipe, progress=False)
+    flat = solutions("00").my_flat(fit, models, data, 2, recipe)
+    shaped = fit(models.build("tiny"), data, solutions("05").my_schedules(one_cycle), epochs=2, recipe=recipe, progress=False)
+    assert checks.own_schedule(flat, baseline)
+    assert checks.own_schedule(shaped, baseline)
+
+
+def test_the_smoke_profile_still_learns():
+    profile = profiles.PROFILES["smoke"]
+    data = images_of.load().limited(profile.images)
+    history = fit(
+        models.build(profile.model), data, {"lr": one_cycle(0.02, 0.2)}, profile.epochs, Recipe(profile.batch_size), progress=False
+    )
+    assert history.accuracy > 25  # chance is 10
+
+
+def test_every_claimed_run_is_complete():
+    for run in experiments.declared(tier="cpu"):
+        assert len(run.recorded()) >= run.seeds, f"{run.experiment}/{run.name} has {len(run.recorded())} of {run.seeds} runs"
