@@ -82,8 +82,8 @@ def train_step(model, optimizer, scaler, images, labels, precision="fp32", label
 @functools.lru_cache(maxsize=1)
 def _probe_cpu() -> str:
     """Time a few convolutions in both precisions; bf16 must be clearly faster to be chosen."""
-    model = torch.nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # weights and images are drawn, and the session's random state stays
+        model = torch.nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
         images = torch.randn(64, 64, 16, 16).to(memory_format=torch.channels_last)
     seconds = {"fp32": [], "bf16": []}
     for _ in range(5):

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"), use_default_template=False)
 SIZES = {"wide": (7.2, 3.4), "tall": (7.2, 5.4)}
@@ -47,14 +48,15 @@ def png(drawn) -> bytes:
     figure = drawn if isinstance(drawn, Figure) else np.ravel(drawn)[0].figure
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
-        figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 6})
+        figure.canvas.draw()
+    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).save(buffer, format="png")
     return buffer.getvalue()
 
 
 def show(drawn, alt: str):
     """Display a figure in a notebook, with a text for those who can't see it."""
-    from IPython.display import Image, display
+    from IPython import display
 
     if not alt.strip():
         raise ValueError("alt is empty: say in a sentence what the figure shows")
-    display(Image(png(drawn), format="png", alt=alt))
+    display.display(display.Image(png(drawn), format="png", alt=alt))

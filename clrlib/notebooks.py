@@ -54,7 +54,7 @@ def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Pat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    fixed = {"CLR_PROFILE": profile, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
+    fixed = {"CLR_PROFILE": profile, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "PYTHONHASHSEED": "0"}
     before = {name: os.environ.get(name) for name in fixed}
     os.environ.update(fixed)
     try:

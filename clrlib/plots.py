@@ -60,27 +60,29 @@ def effective_rate(lr, momentum) -> np.ndarray:
 def policy(schedules: dict, steps: int, figure: Figure | None = None) -> Figure:
     """Learning rate, momentum and effective rate over a run of `steps` iterations, three panels on top of each other.
 
-    Draws into `figure`, cleared, if one is given; fixed margins, so that a slider redraws it quickly.
+    A figure that it returned may be passed in again: only its lines move then, so that a slider redraws it quickly.
     """
-    if figure is None:
-        figure = Figure(figsize=SIZES["tall"])
-        FigureCanvasAgg(figure)
-    figure.clear()
-    progress = np.linspace(0, 1, 401)
+    figure = figure if figure is not None else _policy_panels()
+    progress = np.linspace(0, 1, 201)
     lr, momentum = (as_schedule(schedules[name])(progress) * np.ones_like(progress) for name in ("lr", "momentum"))
-    rows = {
-        "learning rate": (lr, "lr"),
-        "momentum": (momentum, "momentum"),
-        "lr / (1 − momentum)": (effective_rate(lr, momentum), "effective"),
-    }
-    panels = figure.subplots(3, 1, sharex=True)
-    for ax, (label, (values, concept)) in zip(panels, rows.items()):
-        ax.plot(progress * (steps - 1), values, color=COLOURS[concept])
-        ax.set_title(label, color=COLOURS[concept])
-        low, high = values.min(), values.max()
-        ax.set_ylim(0 if concept != "momentum" else max(0, low - 0.05), (high + 0.03) if concept == "momentum" else 1.12 * high or 1)
-        ax.margins(x=0)
-    panels[-1].set_xlabel("iteration")
+    for ax, values in zip(figure.axes, (lr, momentum, effective_rate(lr, momentum))):
+        ax.lines[0].set_data(progress * (steps - 1), values)
+        ax.set_xlim(0, steps - 1)
+        ax.set_ylim(0, 1.12 * values.max() or 1)
+    figure.axes[1].set_ylim(max(0, momentum.min() - 0.05), momentum.max() + 0.03)
+    return figure
+
+
+def _policy_panels() -> Figure:
+    """Three empty panels with fixed margins."""
+    figure = Figure(figsize=SIZES["tall"])
+    FigureCanvasAgg(figure)
+    titles = {"lr": "learning rate", "momentum": "momentum", "effective": "effective rate: lr / (1 − momentum)"}
+    for ax, (concept, title) in zip(figure.subplots(3, 1, sharex=True), titles.items()):
+        ax.plot([], [], color=COLOURS[concept])
+        ax.set_title(title, color=COLOURS[concept])
+        ax.locator_params(axis="y", nbins=4)
+    ax.set_xlabel("iteration")
     figure.subplots_adjust(left=0.09, right=0.97, top=0.94, bottom=0.1, hspace=0.5)
     return figure
 
@@ -226,7 +228,7 @@ def truth(outcomes: dict, suggestions: dict | None = None, ax=None):
 
 
 @styled
-def images(pictures, names, columns: int = 10):
+def images(pictures, names, columns: int = 10, source: str = "CIFAR-10"):
     """A grid of uint8 images [N, H, W, 3], each under its name."""
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(7.2, 0.95 * rows), layout="constrained")
@@ -237,6 +239,8 @@ def images(pictures, names, columns: int = 10):
     for ax, picture, name in zip(panels, pictures, names):
         ax.imshow(np.asarray(picture))
         ax.set_title(name, fontsize=8, fontweight="normal", loc="center", pad=2)
+    if source != "CIFAR-10":
+        figure.suptitle(f"{source} (stand-in for CIFAR-10)", fontsize=9, color=COLOURS["held_out"])
     return panels
 
 
@@ -264,8 +268,9 @@ def _point(ax, lrs, mean, suggestions):
             color=colour,
             fontsize=9,
             va="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
         )
-        ax.plot(suggestion.rate, np.interp(suggestion.rate, lrs, mean), "o", color=colour, markersize=5)
+        ax.plot(suggestion.rate, np.interp(np.log(suggestion.rate), np.log(np.maximum(lrs, 1e-12)), mean), "o", color=colour, markersize=5)
 
 
 def _label_ends(ax, x, ends):

@@ -46,7 +46,7 @@ def range_test(
     if isinstance(seeds, int) or not list(seeds):
         raise ValueError(f"seeds must be a list of at least one seed, such as [0, 1, 2]; got {seeds!r}")
     rates = sweep_rates(low, high, steps, sweep)
-    hyper_parameters({"lr": high, "momentum": momentum, "weight_decay": weight_decay}, steps)
+    fixed = hyper_parameters({"lr": low, "momentum": momentum, "weight_decay": weight_decay}, 1)(0)
     watching = min(count("held_out_images", held_out_images, at_least=0), len(data.held_out))
     build = make_model if callable(make_model) else lambda seed: models.build(make_model, data.train.classes, seed)
     recipe = recipe.resolved(data.train.images.device)
@@ -54,7 +54,7 @@ def range_test(
     runs = []
     with tqdm(total=len(rates) * len(seeds), unit="step", disable=not progress, leave=False, file=sys.stdout) as bar:
         for seed in seeds:
-            trainer = _Fresh(build(seed), data, replace(recipe, seed=seed), momentum, weight_decay, watched)
+            trainer = _Fresh(build(seed), data, replace(recipe, seed=seed), fixed, watched)
             runs.append(_sweep(trainer.step, trainer.loss, rates, bar, trainer.measure if watched else None))
     return _gather(rates, runs, data.source)
 
@@ -157,12 +157,12 @@ def untouched(model, optimizer, scaler=None, batches=None):
 class _Fresh:
     """A fresh model trained for a sweep: the same batches and step as `fit`."""
 
-    def __init__(self, model, data, recipe, momentum, weight_decay, watched):
+    def __init__(self, model, data, recipe, fixed, watched):
         check_model(model, data.train)
         device = data.train.images.device
         self.model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format).train()
         self.optimizer = engine.make_optimizer(self.model, recipe.optimizer, recipe.nesterov)
-        engine.set_hyper(self.optimizer, momentum=momentum, weight_decay=weight_decay)
+        engine.set_hyper(self.optimizer, **fixed)
         self.scaler = engine.grad_scaler(device, recipe.precision)
         self.data, self.recipe, self.watched = data, recipe, watched
         self.batches = _planned(data.train, recipe)

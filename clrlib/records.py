@@ -113,7 +113,7 @@ def load(path) -> Record:
         _check(content)
         if path_of(content["experiment"], content["name"], content["seed"]).name != path.name:
             raise RecordError("its name does not match what it says it is")
-    except RecordError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path.name}: {error}; restore it with git checkout, or record the run anew") from None
     return Record(content)
 
@@ -166,7 +166,7 @@ def _check(content):
     columns = content["steps"].values()
     if not all(isinstance(column, list) for column in columns) or len({len(column) for column in columns}) > 1:
         raise RecordError("its step columns differ in length")
-    if not all(x is None or isinstance(x, (int, float)) for column in columns for x in column):
+    if not all(x is None or (isinstance(x, (int, float)) and abs(x) < 1e308) for column in columns for x in column):
         raise RecordError("its step columns hold something that is not a number")
     if not all(isinstance(row, dict) for row in content["epochs"]):
         raise RecordError("its epochs are not rows")

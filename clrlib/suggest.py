@@ -36,13 +36,13 @@ def truncate(lrs, losses, beta: float = 0.9, explode: float = 4.0) -> tuple[np.n
     Raises ValueError when the rates do not rise, are not positive, or do not match the losses.
     """
     lrs, losses = np.asarray(lrs, dtype=float), np.atleast_2d(np.asarray(losses, dtype=float))
-    if lrs.ndim != 1 or losses.ndim != 2 or losses.shape[1] != len(lrs):
+    if lrs.ndim != 1 or losses.ndim != 2 or losses.shape[1] != len(lrs) or not len(losses):
         raise ValueError(f"rates and losses do not match: shapes {lrs.shape} and {losses.shape}")
     if not np.isfinite(lrs).all() or (lrs < 0).any() or (np.diff(lrs) <= 0).any():
         raise ValueError("rates must be finite, not negative and rising: pass them in the order of the sweep")
     if not explode > 1:
         raise ValueError(f"explode must be above 1, got {explode}")
-    bad = ~np.isfinite(losses).all(axis=0)
+    bad = ~(np.abs(losses) < 1e100).all(axis=0)  # NaN and infinity too; what is larger would overflow below
     end = int(bad.argmax()) if bad.any() else len(lrs)
     curve = smooth(losses[:, :end].mean(axis=0), beta)
     if end:
@@ -54,7 +54,12 @@ def truncate(lrs, losses, beta: float = 0.9, explode: float = 4.0) -> tuple[np.n
 
 def minimum(lrs, losses, divide: float = 10.0, beta: float = 0.9) -> Suggestion:
     """The rate of the lowest smoothed loss, divided by 10: the article's rule (Gugger's before it)."""
-    return _read("minimum/10", lrs, losses, beta, lambda rates, curve: rates[curve.argmin()] / divide)
+
+    def rule(rates, curve):
+        lowest = curve.argmin()
+        return rates[lowest] / divide if lowest else "the loss rises from the first rate on: start lower"
+
+    return _read("minimum/10", lrs, losses, beta, rule)
 
 
 def steep(lrs, losses, beta: float = 0.9) -> Suggestion:

@@ -121,7 +121,7 @@ def fit(model, data, schedules: dict, epochs: int, recipe: Recipe = Recipe(), pr
     watch  called with the History so far after each epoch, for a live plot
     Interrupting it (the stop button, Ctrl-C) returns the history so far; the model keeps what it learned.
 
-    >>> fit(model, data, {"lr": one_cycle(0.08, 0.8), "momentum": one_cycle_momentum()}, epochs=95)  # doctest: +SKIP
+        fit(model, data, {"lr": one_cycle(0.08, 0.8), "momentum": one_cycle_momentum()}, epochs=95)
     """
     history, log = History(source=data.source), []
     run = steps(model, data, schedules, epochs, recipe)

@@ -30,6 +30,8 @@ def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
     controls  name -> ipywidgets control
     say       values -> one sentence about the picture, its caption for those who can't see it
     extra     functions values -> HTML, shown below the picture
+
+    The box that it returns has a function `values()`: what the controls say now.
     """
     picture = w.Image(format="png", layout=w.Layout(max_width="100%", object_fit="contain"))
     caption, parts = w.HTML(), [w.HTML() for _ in extra]
@@ -54,7 +56,9 @@ def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
     reset = w.Button(description="Reset", icon="undo", tooltip="Back to the values it started with", layout=w.Layout(width="110px"))
     reset.on_click(restore)
     redraw()
-    return w.VBox([*controls.values(), reset, picture, caption, *parts], layout=w.Layout(max_width="820px"))
+    box = w.VBox([*controls.values(), reset, picture, caption, *parts], layout=w.Layout(max_width="820px"))
+    box.values = lambda: {name: control.value for name, control in controls.items()}
+    return box
 
 
 # --- the one-cycle policy --------------------------------------------------------------------------
@@ -68,7 +72,7 @@ def shape(low, high, tail, final, momentum) -> dict[str, Schedule]:
 
 
 def one_cycle_explorer(steps: int = 9310) -> w.VBox:
-    """Shape a one-cycle run of `steps` iterations; take it away as plain PyTorch."""
+    """Shape a one-cycle run of `steps` iterations; take it away as plain PyTorch, or train it: `schedules()` is what `fit` takes."""
     controls = {
         "low": _log_slider(0.08, -4, 0, "lower learning rate"),
         "high": _log_slider(0.8, -3, 1, "upper learning rate"),
@@ -81,12 +85,14 @@ def one_cycle_explorer(steps: int = 9310) -> w.VBox:
         ),
     }
     figure = plots.policy(shape(0.08, 0.8, 13 / 95, 0.008, (0.8, 0.95)), steps)
-    return explore(
+    box = explore(
         lambda **values: plots.policy(shape(**values), steps, figure),
         controls,
         say=lambda **values: describe(shape(**values), steps),
         extra=[lambda **values: _code_box(pytorch_source(shape(**values), steps))],
     )
+    box.schedules = lambda: shape(**box.values())
+    return box
 
 
 def describe(schedules: dict, steps: int) -> str:

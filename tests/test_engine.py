@@ -1,0 +1,97 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clrlib import engine
+
+
+@pytest.mark.parametrize("name, kind, key", [("sgd", torch.optim.SGD, "momentum"), ("adamw", torch.optim.AdamW, "betas")])
+def test_hyper_parameters_reach_every_group(name, kind, key):
+    optimizer = engine.make_optimizer(nn.Linear(2, 1), name)
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    engine.set_hyper(optimizer, lr=0.3, momentum=0.7, weight_decay=0.01)
+    assert isinstance(optimizer, kind) and len(optimizer.param_groups) == 2
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["weight_decay"]) == (0.3, 0.01) and group[key] == {"momentum": 0.7, "betas": (0.7, 0.99)}[key]
+    engine.set_hyper(optimizer, momentum=0.6)
+    assert optimizer.param_groups[1]["lr"] == 0.3
+
+
+def test_nesterov_is_torchs():
+    assert engine.make_optimizer(nn.Linear(2, 1), "sgd", nesterov=True).param_groups[0]["nesterov"] is True
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: engine.make_optimizer(nn.Linear(2, 1), "lion"), "'lion' is unknown: choose one of sgd, adamw"),
+    (lambda: engine.autocast("cpu", "fp8"), "'fp8' is unknown"),
+])  # fmt: skip
+def test_an_unknown_name_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_step_returns_loss_and_accuracy_before_the_update():
+    model = nn.Linear(3, 4)
+    images, labels = torch.randn(8, 3), torch.arange(8) % 4
+    with torch.no_grad():
+        logits = model(images)
+    expected, weight = F.cross_entropy(logits, labels), model.weight.detach().clone()
+    optimizer = engine.make_optimizer(model, "sgd")
+    engine.set_hyper(optimizer, lr=0.5, momentum=0.0)
+    loss, accuracy = engine.train_step(model, optimizer, engine.grad_scaler("cpu", "fp32"), images, labels)
+    assert loss == expected and accuracy == (logits.argmax(1) == labels).float().mean() and not loss.requires_grad
+    by_hand = weight - 0.5 / 8 * (logits.softmax(1) - F.one_hot(labels, 4)).T @ images
+    torch.testing.assert_close(model.weight.detach(), by_hand)
+
+
+def test_gradients_of_the_last_step_are_not_kept():
+    model = nn.Linear(3, 4)
+    optimizer, scaler = engine.make_optimizer(model, "sgd"), engine.grad_scaler("cpu", "fp32")
+    batch = torch.randn(8, 3), torch.arange(8) % 4
+    grads = []
+    for _ in range(2):  # at a rate of 0 both steps have the same gradient
+        engine.train_step(model, optimizer, scaler, *batch)
+        grads.append(model.weight.grad.clone())
+    assert torch.equal(*grads)
+
+
+@pytest.mark.parametrize("precision, dtype", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_precision_is_the_dtype_of_the_forward_pass(precision, dtype):
+    with engine.autocast("cpu", precision):
+        assert nn.Linear(3, 4)(torch.randn(2, 3)).dtype == dtype
+
+
+@pytest.mark.parametrize("precision, enabled", [("fp32", False), ("bf16", False), ("fp16", True)])
+def test_only_fp16_is_scaled(precision, enabled):
+    assert engine.grad_scaler("cpu", precision).is_enabled() == enabled
+
+
+@pytest.mark.parametrize("fast, expected", [(True, "bf16"), (False, "fp32")])
+def test_a_cpu_takes_bf16_only_where_it_is_clearly_faster(fast, expected, monkeypatch):
+    clock, mode = [0.0], []
+    autocast = engine.autocast
+
+    def watched(device, precision):
+        mode.append(precision)
+        return autocast(device, precision)
+
+    def time():
+        clock[0] += 0.0 if not mode else {"fp32": 1.0, "bf16": 0.5 if fast else 0.9}[mode[-1]]
+        return clock[0]
+
+    monkeypatch.setattr(engine, "autocast", watched)
+    monkeypatch.setattr(engine.time, "perf_counter", time)
+    engine._probe_cpu.cache_clear()
+    try:
+        assert engine.pick_precision("cpu") == expected
+    finally:
+        engine._probe_cpu.cache_clear()
+
+
+def test_the_probe_leaves_the_random_state():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    engine._probe_cpu.cache_clear()
+    assert engine.pick_precision("cpu") in ("bf16", "fp32")
+    assert torch.equal(torch.get_rng_state(), state)
