@@ -16,16 +16,16 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "ARGS=...          more arguments for lab (ARGS=--no-browser), test, record, notebooks or bench"
-	@echo "TORCH=cpu         a first install takes PyTorch's own CPU builds: a tenth of the download"
+	@echo "TORCH=cpu         a first install takes PyTorch's own CPU builds, a fraction of the download"
 	@echo "PYTHON=python3.12 a first install uses this Python"
-	@echo "NEWEST=1          install the newest releases, not the versions in constraints.txt"
+	@echo "NEWEST=1          a first install takes the newest releases, not the versions in constraints.txt"
 
 lab: env ## install into .venv, find or fetch CIFAR-10, open the course in JupyterLab
 	@$(PY) -m clrlib data || echo "No CIFAR-10: figures and widgets work all the same, and live cells go on with the stand-in digits."
-	@exec $(PY) -m jupyterlab --ip=127.0.0.1 $(ROOT) notebooks/00_start_here.ipynb $(ARGS)
+	@exec $(PY) -m jupyterlab --ip=127.0.0.1 $(ROOT) --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGS)
 
 # The unit tests run in one process, with all its threads: on two cores that is the fastest.
-test: env-test ## ruff, unit tests and doctests, then every notebook in seconds' size
+test: env-test ## ruff, unit tests and doctests, then every notebook on a small budget
 	$(PY) -m ruff check
 	$(PY) -m pytest $(ARGS)
 	CLR_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
@@ -50,7 +50,7 @@ format: env-test ## format the code
 	@$(PY) -m ruff check --fix
 
 # The torch of a CPU install is 2.x+cpu: the part after the plus would shut out everybody else.
-constraints: env-test ## write the versions in .venv down in constraints.txt; after NEWEST=1 make test has passed
+constraints: env-test ## keep the versions in .venv as those that the tests passed with
 	@sed -n '/^#/p' constraints.txt > constraints.new
 	@$(PY) -m pip freeze --exclude-editable --exclude uv --exclude pip --exclude setuptools | \
 	  sed -e '/^[#-]/d' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' -e 's/+[a-z0-9]*$$//' -e 's/$$/ ; python_version >= "3.11"/' >> constraints.new

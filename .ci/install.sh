@@ -1,9 +1,10 @@
 #!/bin/sh
 # .ci/install.sh lab|test: creates .venv and installs the package with that extra, once. Called by make.
 #
-# PYTHON=python3.12   the Python to make .venv with
-# TORCH=cpu           PyTorch's own CPU builds
-# NEWEST=1            the newest releases, without constraints.txt
+# For a first install:
+#   PYTHON=python3.12   the Python to make .venv with
+#   TORCH=cpu           PyTorch's own CPU builds
+#   NEWEST=1            the newest releases, without constraints.txt
 #
 # What is wrong is said in one line; the rest is in .venv/install.log.
 set -u
@@ -18,7 +19,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # Quick the second time: what an install depended on is kept beside it. Contents, not time stamps, which a clone or a
 # checkout sets anew; the folder, since a .venv that was moved is broken; test holds all that lab does.
-wanted="$PWD ${NEWEST:-} $(cksum pyproject.toml constraints.txt)"
+wanted="$PWD $(cksum pyproject.toml constraints.txt)"
 works() { $py -c '' 2>/dev/null; }
 holds() { $py -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" 2>/dev/null; }
 if works; then
@@ -27,7 +28,8 @@ if works; then
     done
 fi
 
-# A Python that will do.
+# A Python that will do; a .venv that works goes on with its own.
+works && PYTHON=$py
 command -v "$PYTHON" >/dev/null 2>&1 || die "no $PYTHON here: install Python 3.10 or newer, or name one, as in make PYTHON=python3.12"
 version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || die "$PYTHON does not start: name another one, as in make PYTHON=python3.12"
 "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$PYTHON is Python $version, and 3.10 or newer is needed: name one, as in make PYTHON=python3.12"
@@ -37,7 +39,7 @@ version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 if ! holds torch; then
     case "${TORCH:-}-$(uname -s)" in
         cpu-*)   size="about 0.4 GB to download, 1.5 GB on disk" need=2 ;;
-        *-Linux) size="about 3 GB to download, 6 GB on disk (PyTorch with CUDA; without a GPU, TORCH=cpu make lab is a tenth)" need=10 ;;
+        *-Linux) size="about 3 GB to download, 6 GB on disk (PyTorch with CUDA; without a GPU, TORCH=cpu make lab takes a fraction)" need=10 ;;
         *)       size="about 0.5 GB to download, 1.5 GB on disk" need=3 ;;
     esac
     free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1000000) }')
@@ -53,11 +55,15 @@ export TMPDIR="$PWD/.venv/tmp"
 trap 'rm -rf .venv/tmp' EXIT
 
 # Progress is shown to a person; errors go to the log, which the one line names.
-quiet=-q
+quiet="-q --progress-bar=off"
 [ -t 1 ] && quiet=
-pip() { $py -m pip "$@" --disable-pip-version-check --no-input --log "$log" 2>/dev/null; }
-online() { pip download -q --no-deps --retries 0 --timeout 15 --dest .venv/tmp tqdm >/dev/null; }
-why() { sed -n 's/^.*\(ERROR: .*\)$/ (\1)/p' "$log" | tail -n 1; }
+pip() { $py -m pip --disable-pip-version-check --no-input --log "$log" "$@" 2>/dev/null; }
+why() { sed -n -e 's/: for help visit .*//' -e 's/^.*ERROR: \(.*\)$/ (\1)/p' "$log" | tail -n 1; }
+# Whether an index answers, asked by fetching a small package once; a folder of wheels will do if pip is set to that.
+online() {
+    pip download -q --no-deps --retries 0 --timeout 15 --log .venv/tmp/probe --dest .venv/tmp tqdm >/dev/null &&
+        { grep -qs 'Fetched page http' .venv/tmp/probe || ! grep -qs 'Could not fetch URL' .venv/tmp/probe; }
+}
 failed() {
     grep -q 'No space left' "$log" && die "the disk is full: make room, then run the same command again"
     online || die "the network was lost: run the same command again and it goes on from there"
@@ -65,7 +71,7 @@ failed() {
 }
 
 if ! online; then
-    [ -f ".venv/installed-$extra" ] || die "no network: pip can't reach its package index, and this first install needs it (see $log)"
+    [ -f ".venv/installed-$extra" ] || [ -f .venv/installed-test ] || die "no network: pip can't reach its package index, and this first install needs it"
     say "No network: pyproject.toml or constraints.txt has changed, but .venv stays as it is."
     exit 0
 fi
@@ -77,7 +83,7 @@ pins="-c constraints.txt"
 if [ "${TORCH:-}" = cpu ] && ! holds torch; then
     pip install $quiet uv || failed "uv could not be installed"
     $py -m uv pip install --quiet --python $py --torch-backend=cpu $pins torch torchvision >>"$log" 2>&1 ||
-        die "PyTorch's own index of CPU builds can't be reached: run it without TORCH=cpu (see $log)"
+        die "PyTorch's CPU builds can't be had, since its own index does not answer here: run it without TORCH=cpu (see $log)"
 elif [ "${TORCH:-}" = cpu ] && [ "$(uname -s)" = Linux ] && ! $py -c 'import torch, sys; sys.exit("cpu" not in torch.__version__)'; then
     say "TORCH=cpu has no effect: .venv already has PyTorch with CUDA (make clean removes it)."
 fi

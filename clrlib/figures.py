@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"), use_default_template=False)
+STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"))  # the rest as matplotlib has it
 SIZES = {"wide": (7.2, 3.4), "tall": (7.2, 5.4)}
 
 # One colour per concept in all chapters: safe for the colour-blind, and 4.5:1 or better on white as text.

@@ -8,7 +8,6 @@ from clrlib import cifar10
 from clrlib import data as d
 from clrlib.data import Data, Plan, Split
 
-
 # --- augmentation against torchvision -----------------------------------------------------------------------
 
 
@@ -17,8 +16,8 @@ def test_crops_and_flips_are_torchvisions(size, make_split):
     split = make_split(81, size=size)
     top, left, flip = torch.arange(81) // 9, torch.arange(81) % 9, torch.arange(81) % 2 == 0
     ours = d.crop_and_flip(split.crops, torch.arange(81), top, left, flip)
-    for image, got, t, l, mirrored in zip(split.images, ours, top.tolist(), left.tolist(), flip.tolist()):
-        expected = TF.crop(TF.pad(image.permute(2, 0, 1), 4, padding_mode="reflect"), t, l, size, size)
+    for image, got, row, column, mirrored in zip(split.images, ours, top.tolist(), left.tolist(), flip.tolist()):
+        expected = TF.crop(TF.pad(image.permute(2, 0, 1), 4, padding_mode="reflect"), row, column, size, size)
         expected = TF.hflip(expected) if mirrored else expected
         assert torch.equal(got.permute(2, 0, 1), expected)
 

@@ -18,7 +18,9 @@ PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
 def losses_by_hand(model, data, rates, seed=0):
     """The range test in full: one loss before each step, and one more after the last."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-4)
-    batches = [batch(data.train, plan, i) for plan in (plan_epoch(len(data.train), 16, seed, e) for e in range(9)) for i in range(len(plan))]
+    batches = [
+        batch(data.train, plan, i) for plan in (plan_epoch(len(data.train), 16, seed, e) for e in range(9)) for i in range(len(plan))
+    ]
     losses = []
     model.train()
     for rate, (images, labels) in zip(rates, batches):
@@ -197,7 +199,10 @@ class Own:
             optimizer["param_groups"],
             {i: {k: v.tolist() for k, v in state.items() if v is not None} for i, state in optimizer["state"].items()},
             self.scaler and self.scaler.state_dict(),
-            random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(), self.loader.generator.get_state().tolist(),
+            random.getstate(),
+            np.random.get_state()[1].tolist(),
+            torch.get_rng_state().tolist(),
+            self.loader.generator.get_state().tolist(),
         ]  # fmt: skip
 
 

@@ -311,7 +311,9 @@ def test_it_drives_an_optimizer_as_OneCycleLR_does(kind, key, kwargs, three_phas
     lr = s.one_cycle_torch(0.8, 40, three_phase=three_phase)
     momentum = s.one_cycle_torch_momentum(steps=40, three_phase=three_phase)
     a = walk(ours, ScheduledLR(ours, {"lr": lr, "momentum": momentum}, 40), 40, key)
-    b = walk(theirs, OneCycleLR(theirs, 0.8, 40, three_phase=three_phase), 39, key) + [[(group["lr"], group[key]) for group in theirs.param_groups]]
+    b = walk(theirs, OneCycleLR(theirs, 0.8, 40, three_phase=three_phase), 39, key) + [
+        [(group["lr"], group[key]) for group in theirs.param_groups]
+    ]
     np.testing.assert_allclose(flat(a), flat(b), rtol=1e-9)
 
 

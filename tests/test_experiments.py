@@ -1,0 +1,162 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clrlib import data as images_of
+from clrlib import experiments, models, records
+from clrlib import schedules as s
+from clrlib.cifar10 import DataError
+from clrlib.data import steps_per_epoch
+from clrlib.experiments import DECLARED, Run
+from clrlib.history import History
+from clrlib.range_test import range_test, sweep_rates
+from clrlib.training import Recipe, fit
+
+PLAIN = Recipe(batch_size=16, precision="fp32")
+SHORT = Run(
+    "E9", "short", "cpu", "two epochs", epochs=2, schedules={"lr": s.one_cycle(0.01, 0.1), "weight_decay": 5e-4}, recipe=PLAIN, seeds=2
+)
+SWEPT = Run("E9", "swept", "cpu", "a sweep", epochs=0, recipe=PLAIN, sweep={"low": 1e-4, "high": 0.1, "steps": 6, "sweep": "exponential"})
+
+
+# --- declarations -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", DECLARED, ids=lambda run: f"{run.experiment}/{run.name}")
+def test_a_declaration_is_plain_json_that_determines_the_run(run):
+    config = run.config()
+    assert json.loads(json.dumps(config)) == config and "seed" not in config
+    assert run.name == records.path_of(run.experiment, run.name, 0).stem.removesuffix("-s0") and run.about and run.seeds >= 1
+    assert run.model in models.MODELS and run.split in ("report", "choose") and (run.epochs == 0) == (run.sweep is not None)
+    total = (
+        run.sweep["steps"]
+        if run.sweep
+        else run.epochs * steps_per_epoch(45_000 if run.split == "choose" else 50_000, run.recipe.batch_size)
+    )
+    tables = {name: s.Schedule.from_dict(curve).table(total) for name, curve in config["schedules"].items()}
+    assert set(tables) == {"lr", "momentum", "weight_decay"} - ({"lr"} if run.sweep else set())
+    assert all((table >= 0).all() for table in tables.values()) and tables["momentum"].max() < 1
+
+
+def test_no_two_declarations_share_a_name_or_a_configuration():
+    assert len({(run.experiment, run.name) for run in DECLARED}) == len(DECLARED)
+    assert len({json.dumps([run.experiment, run.config()], sort_keys=True) for run in DECLARED}) == len(DECLARED)
+
+
+def test_the_articles_run_is_declared_as_the_article_has_it():
+    config = experiments.find("E3", "tiny-momentum-0.95-0.80").config()
+    lr, momentum = (s.Schedule.from_dict(config["schedules"][name]) for name in ("lr", "momentum"))
+    np.testing.assert_allclose(lr(np.array([0, 41, 82, 95]) / 95), [0.08, 0.8, 0.08, 0.008], rtol=1e-12)
+    np.testing.assert_allclose(momentum(np.array([0, 41, 82]) / 95), [0.95, 0.8, 0.95], rtol=1e-12)
+    assert config["batch_size"] == 512 and config["schedules"]["weight_decay"]["values"] == [1e-4, 1e-4]
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: experiments.declared("E99"), "'E99' is unknown: choose one of E1"),
+        (lambda: experiments.find("E1", "nope"), "E1 has no run 'nope': it has tiny-100"),
+    ],
+)
+def test_an_unknown_name_is_named_with_the_choices(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_declarations_are_filtered_by_experiment_and_tier():
+    assert {run.experiment for run in experiments.declared("E3")} == {"E3"}
+    assert {run.tier for run in experiments.declared(tier="cpu")} == {"cpu"}
+    assert len(experiments.declared()) == len(DECLARED)
+
+
+# --- running and recording -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_what_fit_gives_for_its_seed(data):
+    history = experiments.perform(SHORT, data, 3, progress=False)
+    by_hand = fit(models.build("tiny", 10, 3), data, SHORT.schedules, 2, replace(PLAIN, seed=3), progress=False)
+    assert history.steps["loss"].tolist() == by_hand.steps["loss"].tolist()
+
+
+def test_a_sweep_is_what_range_test_gives_for_its_seed(data):
+    history = experiments.perform(SWEPT, data, 3, progress=False)
+    by_hand = range_test("tiny", data, 1e-4, 0.1, 6, seeds=[3], recipe=PLAIN, progress=False)
+    assert history.steps["loss"].tolist() == by_hand.losses[0].tolist() and history.steps["before"].tolist() == [by_hand.before[0]] * 6
+    assert history.steps["lr"].tolist() == by_hand.lrs.tolist() and history.epochs == []
+
+
+@pytest.fixture
+def real(monkeypatch, data):
+    monkeypatch.setattr(images_of, "load", lambda split, device, stand_in: data)
+
+
+def test_what_is_recorded_is_no_longer_missing_until_its_declaration_changes(runs, real):
+    assert experiments.missing([SHORT, SWEPT]) == [(SHORT, 0), (SHORT, 1), (SWEPT, 0), (SWEPT, 1), (SWEPT, 2)]
+    for run in (SHORT, SWEPT):
+        record = records.load(experiments.record(run, 1, "cpu", progress=False))
+        assert record.recipe == run.config() and record.seed == 1 and record.content["sources"] == experiments.SOURCE_HASH
+        assert {"torch", "numpy", "machine", "threads"} <= set(record.content["environment"])
+    assert experiments.missing([SHORT, SWEPT]) == [(SHORT, 0), (SWEPT, 0), (SWEPT, 2)]
+    changed = replace(SHORT, schedules={"lr": s.one_cycle(0.01, 0.2)})
+    assert experiments.missing([changed]) == [(changed, 0), (changed, 1)] and changed.recorded() == []
+
+
+def test_without_cifar10_nothing_is_trained_or_recorded(runs, monkeypatch):
+    monkeypatch.setenv("CLR_DATA", "digits")
+    monkeypatch.setattr(experiments, "perform", None)
+    with pytest.raises(DataError):
+        experiments.record(SHORT, 0, "cpu", progress=False)
+    assert not runs.exists()
+
+
+def test_an_interrupted_run_is_not_recorded(runs, real, monkeypatch):
+    monkeypatch.setattr(experiments, "perform", lambda *args: History({"loss": np.ones(3)}, [{"epoch": 1}]))
+    with pytest.raises(KeyboardInterrupt, match="short was stopped early"):
+        experiments.record(SHORT, 0, "cpu", progress=False)
+    assert not runs.exists()
+
+
+def test_a_run_that_diverged_is_recorded_as_it_is(runs, real):
+    diverging = replace(SHORT, schedules={"lr": 1e30})
+    history = records.load(experiments.record(diverging, 0, "cpu", progress=False)).history
+    assert len(history.epochs) == 1 and history.epochs[0]["train_loss"] is None and np.isnan(history.steps["loss"]).any()
+
+
+def test_the_sources_hash_covers_the_code_that_trains():
+    assert {"schedules", "data", "models", "engine", "training", "range_test"} <= set(experiments.SOURCES)
+
+
+# --- the records that are kept -------------------------------------------------------------------------------------
+
+
+KEPT = sorted(records.root().glob("*/*.json"))
+
+
+def test_records_are_kept():
+    assert KEPT and sum(path.stat().st_size for path in KEPT) < 10_000_000
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_kept_record_is_whole_and_as_declared(path):
+    record = records.load(path)
+    assert record.content["experiment"] == path.parent.name and record.content["data"] == "CIFAR-10"
+    run = experiments.find(path.parent.name, record.name)
+    assert record.recipe == run.config() and record.seed < run.seeds, "stale: record it anew, or delete it"
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_kept_records_columns_are_its_schedules(path):
+    record = records.load(path)
+    config, columns, epochs = record.recipe, record.history.steps, record.history.epochs
+    per_epoch = steps_per_epoch(45_000 if config["split"] == "choose" else 50_000, config["batch_size"])
+    tables = {name: s.Schedule.from_dict(curve).table(max(1, config["epochs"] * per_epoch)) for name, curve in config["schedules"].items()}
+    if config["sweep"]:
+        tables = {"lr": sweep_rates(**config["sweep"])}
+    kept = columns["step"].astype(int)
+    for name, table in tables.items():
+        np.testing.assert_allclose(columns[name], table[kept], rtol=1e-5)
+    assert kept[0] == 0 and kept[-1] == len(tables["lr"]) - 1
+    assert [row["step"] for row in epochs] == [(i + 1) * per_epoch for i in range(config["epochs"])]
+    assert all(0 <= row["accuracy"] <= 100 and 0 <= row["train_accuracy"] <= 100 for row in epochs)

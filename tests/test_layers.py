@@ -1,0 +1,64 @@
+"""clrlib in layers: a module imports only from modules before it, and the reading path needs no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import clrlib
+
+ORDER = (
+    "validate", "schedules", "descent", "history", "suggest",  # numpy only
+    "profiles", "records", "figures", "plots", "widgets", "checks",  # no torch
+    "cifar10", "data", "models", "engine", "training", "range_test", "sharpness", "live", "experiments", "notebooks", "__main__",
+)  # fmt: skip
+READING = ORDER[: ORDER.index("cifar10")]
+FOLDER = Path(clrlib.__file__).parent
+MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+def imported(name):
+    """Everything that a module imports anywhere, functions included: (modules of clrlib, top names of others)."""
+    ours, others = set(), set()
+    for node in ast.walk(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            paths = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            paths = [f"clrlib.{alias.name}" for alias in node.names] if node.module == "clrlib" else [node.module]
+        else:
+            continue
+        for path in paths:
+            top, *rest = path.split(".")
+            ours.add(rest[0]) if top == "clrlib" else others.add(top)
+    return ours, others
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) <= set(ORDER)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_from_modules_before_it(name):
+    assert imported(name)[0] <= set(ORDER[: ORDER.index(name)])
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) & set(READING)))
+def test_the_reading_path_needs_no_torch(name):
+    third_party = imported(name)[1] - set(sys.stdlib_module_names)
+    numpy_only = ORDER.index(name) <= ORDER.index("suggest")
+    assert third_party <= {"numpy"} if numpy_only else not third_party & {"torch", "torchvision"}
+
+
+def test_importing_the_reading_path_loads_no_torch():
+    modules = ", ".join(f"clrlib.{name}" for name in READING if name in MODULES)
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", f"import {modules}"], capture_output=True, text=True, check=True)
+    loaded = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert {"clrlib", "numpy", "matplotlib", "ipywidgets"} <= loaded and not loaded & {"torch", "torchvision", "sklearn"}
+
+
+@pytest.mark.parametrize("name", [*MODULES, "__init__"])
+def test_a_module_fits_in_a_head(name):
+    assert len((FOLDER / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 300

@@ -1,0 +1,158 @@
+import ast
+import html
+import re
+
+import ipywidgets as w
+import numpy as np
+import pytest
+import torch
+
+from clrlib import plots, widgets
+from clrlib import schedules as s
+from clrlib.history import RangeTest
+
+
+def parts(box):
+    """(controls by description, reset button, picture, caption, what is below) of an explorer."""
+    controls = {child.description: child for child in box.children if isinstance(child, w.ValueWidget) and hasattr(child, "description")}
+    picture = next(child for child in box.children if isinstance(child, w.Image))
+    button = next(child for child in box.children if isinstance(child, w.Button))
+    after = list(box.children[list(box.children).index(picture) + 1 :])
+    return controls, button, picture, after[0], after[1:]
+
+
+def sweep():
+    rates = np.geomspace(1e-5, 10, 60)
+    losses = 2.3 - 1.5 / (1 + np.exp(-(np.log10(rates) + 2) / 0.3)) + 2 * rates**2
+    return RangeTest(rates, losses[None], losses[:1])
+
+
+CHANGES = {
+    "lower learning rate": 0.02, "upper learning rate": 3.0, "tail (share of run)": 0.4,
+    "final learning rate": 1e-4, "momentum": (0.7, 0.9),
+}  # fmt: skip
+
+
+def test_every_control_of_the_one_cycle_explorer_is_tried():
+    controls, *_ = parts(widgets.one_cycle_explorer(490))
+    assert set(CHANGES) <= set(controls)
+
+
+@pytest.mark.parametrize("name, value", CHANGES.items(), ids=CHANGES)
+def test_moving_a_slider_redraws_everything_and_reset_restores_it(name, value):
+    box = widgets.one_cycle_explorer(490)
+    controls, reset, picture, caption, (code,) = parts(box)
+    before = picture.value, code.value, box.values()
+    controls[name].value = value
+    assert picture.value != before[0] and code.value != before[1]
+    assert caption.value == html.escape(widgets.describe(box.schedules(), 490))
+    reset.click()
+    assert (picture.value, code.value, box.values()) == before
+
+
+def test_what_is_shaped_is_what_fit_gets():
+    box = widgets.one_cycle_explorer(490)
+    parts(box)[0]["upper learning rate"].value = 2.0
+    schedules = box.schedules()
+    assert schedules["lr"](np.array([0, 41, 82, 95]) / 95) == pytest.approx([0.08, 2.0, 0.08, 0.008])
+    assert schedules["momentum"](np.array([0, 41, 95]) / 95) == pytest.approx([0.95, 0.8, 0.95])
+
+
+def test_bad_values_show_a_message_and_keep_the_picture():
+    controls, _, picture, caption, _ = parts(widgets.one_cycle_explorer(490))
+    controls["upper learning rate"].value = 0.5
+    before, said = picture.value, caption.value
+    controls["lower learning rate"].value = 0.9
+    assert picture.value == before and caption.value.startswith("<b>low must be smaller than high") and "low=0.9" in caption.value
+    controls["lower learning rate"].value = 0.08
+    assert caption.value == said
+
+
+def test_equal_ends_hold_the_momentum():
+    assert widgets.shape(0.1, 1.0, 0.1, 0.01, (0.9, 0.9))["momentum"] == 0.9
+
+
+def test_the_caption_says_where_the_rate_goes():
+    said = widgets.describe(widgets.shape(0.08, 0.8, 13 / 95, 0.008, (0.8, 0.95)), 9310)
+    peak = int(re.search(r"at iteration ([\d,]+)", said)[1].replace(",", ""))
+    assert abs(peak - 41 * 98) <= 1 and "0.08 up to 0.8" in said and "ends at 0.008 after 9,310" in said and said.endswith("highest at 4.")
+
+
+# --- the code to take away ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 2, 490, 9310])
+@pytest.mark.parametrize("momentum", [(0.8, 0.95), (0.9, 0.9)])
+def test_the_copied_code_drives_torchs_sgd_as_the_schedule_says(steps, momentum):
+    shaped = widgets.shape(0.03, 1.7, 0.23, 0.0007, momentum)
+    namespace = {}
+    exec(widgets.pytorch_source(shaped | {"weight_decay": 5e-4}, steps), namespace)
+    optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2)], lr=0.1, momentum=0.5)
+    used = []
+    for step in range(steps):
+        namespace["set_hyper"](optimizer, step)
+        if step % 100 == 0:
+            optimizer.step()
+        used.append([(group["lr"], group["momentum"], group["weight_decay"]) for group in optimizer.param_groups])
+    first, second = np.array(used).transpose(1, 2, 0)
+    np.testing.assert_array_equal(first, second)
+    for got, curve in zip(first, (*shaped.values(), 5e-4)):
+        right = s.as_schedule(curve).table(steps)
+        np.testing.assert_allclose(got, right, atol=1e-5 * right.max())
+    assert namespace["steps"] == steps
+
+
+def test_the_copied_code_needs_numpy_alone():
+    code = widgets.pytorch_source(widgets.shape(0.03, 1.7, 0.23, 0.0007, (0.8, 0.9)), 100)
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    assert [alias.name for node in imports for alias in node.names] == ["numpy"]
+
+
+def test_the_code_shown_is_the_code_tested():
+    box = widgets.one_cycle_explorer(490)
+    shown = re.search(r"<pre.*?>(.*)</pre>", parts(box)[4][0].value, re.DOTALL)[1]
+    assert html.unescape(shown) == widgets.pytorch_source(box.schedules(), 490)
+
+
+@pytest.mark.parametrize("curve", [s.cosine(0.8), s.one_cycle_fastai(1.0), s.step_decay(0.1), s.exponential(1e-5, 1)])
+def test_curved_segments_are_refused(curve):
+    with pytest.raises(ValueError, match=f"lr has curved segments .*{curve.eases[0]}"):
+        widgets.pytorch_source({"lr": curve}, 100)
+
+
+# --- smoothing -----------------------------------------------------------------------------------------------
+
+
+def test_the_smoothing_slider_moves_the_minimum():
+    result = sweep()
+    controls, reset, picture, caption, _ = parts(widgets.smoothing_explorer(result))
+    before = picture.value, caption.value
+    controls["smoothing beta"].value = 0.0
+    lowest = result.lrs[result.loss.argmin()]
+    assert f"beta 0.00: the lowest smoothed loss is at {lowest:.3g}, so minimum/10 says {lowest / 10:.3g}" in caption.value
+    assert picture.value != before[0]
+    reset.click()
+    assert (picture.value, caption.value) == before
+
+
+def test_a_sweep_without_a_minimum_says_why():
+    flat = RangeTest(np.geomspace(1e-5, 10, 60), np.full((1, 60), 2.3), np.array([2.3]))
+    assert "flat" in parts(widgets.smoothing_explorer(flat))[3].value
+
+
+# --- explore itself ----------------------------------------------------------------------------------------------
+
+
+def test_the_caption_is_text_and_never_markup():
+    box = widgets.explore(lambda n: plots.axes().figure, {"n": w.IntSlider(value=1)}, say=lambda n: f"<script>{n}</script>")
+    assert parts(box)[3].value == "&lt;script&gt;1&lt;/script&gt;"
+
+
+def test_an_error_that_is_no_bad_value_is_not_hidden():
+    def draw(n):
+        return plots.axes().figure if n == 1 else undefined  # noqa: F821
+
+    control = w.IntSlider(value=1)
+    widgets.explore(draw, {"n": control})
+    with pytest.raises(NameError):
+        control.value = 2
