@@ -35,8 +35,9 @@ def built(shift=0):
     pieces = [stream("one\ntwo\n")] if shift else [stream("one\n"), stream("two\n")]
     timed = {"tags": ["keep"], "execution": {"iopub.execute_input": f"2024-01-0{1 + shift}"}, "scrolled": True}
     cells = [new_markdown_cell("# Title"), cell(*pieces, picture, done, execution_count=5 + shift, metadata=timed), cell()]
-    cells[1].outputs[-2]["transient"] = {"display_id": f"x{shift}"}
-    return new_notebook(cells=cells, metadata={"language_info": {"version": f"3.1{shift}"}, "widgets": {"state": shift}})
+    notebook = new_notebook(cells=cells, metadata={"language_info": {"name": "python", "version": f"3.1{shift}"}, "widgets": {"a": shift}})
+    notebook.cells[1].outputs[-2]["transient"] = {"display_id": f"x{shift}"}
+    return notebook
 
 
 def test_two_builds_of_the_same_are_the_same():

@@ -200,7 +200,7 @@ class Own:
             {i: {k: v.tolist() for k, v in state.items() if v is not None} for i, state in optimizer["state"].items()},
             self.scaler and self.scaler.state_dict(),
             random.getstate(),
-            np.random.get_state()[1].tolist(),
+            [part.tolist() if isinstance(part, np.ndarray) else part for part in np.random.get_state()],
             torch.get_rng_state().tolist(),
             self.loader.generator.get_state().tolist(),
         ]  # fmt: skip

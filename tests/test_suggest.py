@@ -23,6 +23,12 @@ def test_steep_finds_the_inflection():
     assert steep(*curve(600), beta=0).rate == pytest.approx(1e-2, rel=0.06)
 
 
+def test_steep_looks_before_the_minimum_only():
+    rates = np.geomspace(1e-4, 1, 41)
+    losses = np.interp(np.arange(41), [0, 10, 20, 30, 32, 40], [2.0, 1.9, 1.0, 1.8, 1.2, 1.2])
+    assert 10 <= np.flatnonzero(rates == steep(rates, losses, beta=0).rate)[0] <= 20
+
+
 def test_minimum_is_a_tenth_of_the_lowest_point():
     fine = np.geomspace(1e-3, 1, 100_000)
     assert minimum(*curve(600), beta=0).rate == pytest.approx(fine[loss_at(fine).argmin()] / 10, rel=0.03)

@@ -84,7 +84,7 @@ def test_the_caption_says_where_the_rate_goes():
 @pytest.mark.parametrize("steps", [1, 2, 490, 9310])
 @pytest.mark.parametrize("momentum", [(0.8, 0.95), (0.9, 0.9)])
 def test_the_copied_code_drives_torchs_sgd_as_the_schedule_says(steps, momentum):
-    shaped = widgets.shape(0.03, 1.7, 0.23, 0.0007, momentum)
+    shaped = widgets.shape(0.0314159, 1.7320508, 13 / 95, 0.00071828, momentum)
     namespace = {}
     exec(widgets.pytorch_source(shaped | {"weight_decay": 5e-4}, steps), namespace)
     optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2)], lr=0.1, momentum=0.5)
