@@ -28,6 +28,8 @@ if works; then
     done
 fi
 
+case "$(uname -s)" in MINGW* | MSYS* | CYGWIN*) die "on Windows take the conda route: conda env create -f environment.yml" ;; esac
+
 # A Python that will do; a .venv that works goes on with its own.
 works && PYTHON=$py
 command -v "$PYTHON" >/dev/null 2>&1 || die "no $PYTHON here: install Python 3.10 or newer, or name one, as in make PYTHON=python3.12"

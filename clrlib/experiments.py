@@ -103,6 +103,7 @@ DECLARED = (
     _cpu("E3", "tiny-momentum-0.9", "one cycle, momentum 0.9", schedules={"lr": LR}),
     _cpu("E4", "tiny-constant-0.08", "constant 0.08", schedules={"lr": 0.08}),
     _cpu("E4", "tiny-constant-0.8", "constant 0.8", schedules={"lr": 0.8}),
+    _cpu("E4", "tiny-triangular", "one cycle without its tail", schedules={"lr": s.triangular(0.08, 0.8)}),
     _cpu("E4", "tiny-step-0.8", "step decay from 0.8", schedules={"lr": s.step_decay(0.8)}),
     _cpu("E4", "tiny-cosine-0.8", "cosine from 0.8", schedules={"lr": s.cosine(0.8)}),
     _cpu("E4", "tiny-smith", "Smith's own log", schedules={"lr": s.one_cycle_smith(0.08, 0.8)}),

@@ -16,7 +16,7 @@ from clrlib.schedules import EASES, Schedule
 from clrlib.suggest import suggest_all, truncate
 
 hostile = settings(
-    max_examples=300, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
