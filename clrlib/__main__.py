@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -58,6 +59,8 @@ def fetch_data(args):
     """Leave a verified CIFAR-10 behind, or fail saying what to do; a damaged copy is fetched anew."""
     from clrlib import cifar10
 
+    if os.environ.get("CLR_DATA") == cifar10.STAND_IN:
+        return print("CLR_DATA=digits asks for the stand-in: nothing to fetch")
     try:
         folder = cifar10.find()
     except cifar10.DataError as error:

@@ -103,7 +103,8 @@ def _fetch(url, scratch) -> str:
     import pooch
     from torchvision.datasets import CIFAR10
 
-    get = pooch.HTTPDownloader(progressbar=True, timeout=30)
+    pooch.get_logger().setLevel("WARNING")
+    get = pooch.HTTPDownloader(progressbar=True, timeout=(5, 30))  # seconds to connect, and to wait for more
     return pooch.retrieve(url, f"md5:{CIFAR10.tgz_md5}", "cifar-10-python.tar.gz", scratch, downloader=get)
 
 

@@ -98,7 +98,10 @@ def _claim(experiment, name, what) -> str:
         raise BuildError(f"{experiment}/{name} is claimed in the prose but not recorded")
     if what in suggest.RULES:
         swept = RangeTest.of(histories)
-        return f"{suggest.RULES[what](swept.lrs, swept.losses).rate:.2g}"
+        answer = suggest.RULES[what](swept.lrs, swept.losses)
+        if not answer:
+            raise BuildError(f"{experiment}/{name}: {what} gives no rate ({answer.why})")
+        return f"{answer.rate:.2g}"
     if what == "seconds":
         return f"{np.mean([history.seconds for history in histories]):.0f} s"
     return mean_and_spread([history.epochs[-1][what] for history in histories])

@@ -29,6 +29,8 @@ class Suggestion(NamedTuple):
 def truncate(lrs, losses, beta: float = 0.9, explode: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
     """The part of a sweep that can be trusted: (rates, smoothed losses) before it diverged.
 
+    Each (mean) loss is first replaced by the median of itself and its two neighbours: one wild batch does not count.
+
     losses   shape [steps], or [seeds, steps], which are averaged: raw, in the order of the rates
     explode  cut where the smoothed loss passes best + (explode - 1) * |best| (4 times the best, for
              a positive loss); a loss that is not finite cuts too
@@ -44,7 +46,7 @@ def truncate(lrs, losses, beta: float = 0.9, explode: float = 4.0) -> tuple[np.n
         raise ValueError(f"explode must be above 1, got {explode}")
     bad = ~(np.abs(losses) < 1e100).all(axis=0)  # NaN and infinity too; what is larger would overflow below
     end = int(bad.argmax()) if bad.any() else len(lrs)
-    curve = smooth(losses[:, :end].mean(axis=0), beta)
+    curve = smooth(_despiked(losses[:, :end].mean(axis=0)), beta)
     if end:
         best = np.minimum.accumulate(curve)
         exploded = curve > best + (explode - 1) * np.abs(best)
@@ -129,6 +131,14 @@ def _read(name, lrs, losses, beta, rule) -> Suggestion:
     if isinstance(answer, str):
         return Suggestion(name, None, answer)
     return Suggestion(name, float(answer), f"read from {len(rates)} points up to {rates[-1]:.3g}")
+
+
+def _despiked(losses):
+    """The running median of three; the first loss takes the second's, the last one stays."""
+    if len(losses) < 3:
+        return losses
+    middle = np.median([losses[:-2], losses[1:-1], losses[2:]], axis=0)
+    return np.concatenate([middle[:1], middle, losses[-1:]])
 
 
 def _slope(rates, curve):

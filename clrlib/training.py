@@ -183,6 +183,8 @@ class ScheduledLR(LRScheduler):
 
     def __init__(self, optimizer, schedules, steps: int, last_epoch: int = -1):
         schedules = schedules if isinstance(schedules, dict) else {"lr": schedules}
+        if "momentum" in schedules and not all({"momentum", "betas"} & set(group) for group in optimizer.param_groups):
+            raise ValueError(f"{type(optimizer).__name__} has no momentum and no betas: leave momentum out of the schedules")
         self._at = hyper_parameters(schedules, count("steps", steps), defaults={})
         self.steps = steps
         super().__init__(optimizer, last_epoch)

@@ -357,3 +357,9 @@ def test_the_scheduler_refuses_what_fit_refuses(schedules, message):
     with pytest.raises(ValueError, match=message):
         ScheduledLR(optimizer, schedules, 10)
     assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_momentum_is_refused_for_an_optimiser_without_one():
+    optimizer = torch.optim.Adagrad(torch.nn.Linear(2, 1).parameters())
+    with pytest.raises(ValueError, match="Adagrad has no momentum"):
+        ScheduledLR(optimizer, {"lr": 0.1, "momentum": 0.9}, steps=5)
