@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clrlib import records, suggest
+from clrlib import plots, records, suggest
 from clrlib.history import RangeTest, mean_and_spread
 from clrlib.records import write_atomically
 
@@ -45,8 +45,22 @@ def build(names=(), profile: str = "laptop"):
         notebook = normalised(executed(nbformat.read(path, as_version=4), profile))
         write_atomically(path, nbformat.writes(notebook) + "\n")
         print(f"{path.name}: built, {path.stat().st_size / 1000:.0f} kB", flush=True)
+    (HERE / "headline.png").write_bytes(headline())
     for page in (HERE.parent / "README.md", HERE.parent / "data" / "README.md"):
         write_atomically(page, stamped(page.read_text(encoding="utf-8")))
+
+
+HEADLINE = {
+    "one cycle": ("E3", "tiny-momentum-0.9"),
+    "constant 0.08": ("E4", "tiny-constant-0.08"),
+    "constant 0.8": ("E4", "tiny-constant-0.8"),
+}
+
+
+def headline() -> bytes:
+    """The README's picture: what a schedule is worth, from the recorded runs."""
+    runs = {label: [record.history for record in records.load_all(*where)] for label, where in HEADLINE.items()}
+    return plots.png(plots.compare(runs))
 
 
 def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):
