@@ -88,7 +88,7 @@ def _quick(name, about, split="report", epochs=8, seeds=1, **schedules) -> Run:
     return _cpu("E13", name, about, epochs=epochs, schedules=schedules, recipe=Recipe(nesterov=True), split=split, seeds=seeds)
 
 
-PEAKS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+PEAKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 QUICK = s.join([s.linear(0.08, 0.8), s.linear(0.8, 0.0)], [1, 3])
 TORCH_STEPS = 5 * 98
 
