@@ -49,7 +49,8 @@ def png(drawn) -> bytes:
     buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
         figure.canvas.draw()
-    Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3]).save(buffer, format="png")
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, format="png")
     return buffer.getvalue()
 
 

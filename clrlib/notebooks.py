@@ -45,7 +45,7 @@ def build(names=(), profile: str = "laptop"):
         notebook = normalised(executed(nbformat.read(path, as_version=4), profile))
         write_atomically(path, nbformat.writes(notebook) + "\n")
         print(f"{path.name}: built, {path.stat().st_size / 1000:.0f} kB", flush=True)
-    (HERE / "headline.png").write_bytes(headline())
+    draw_headline(HERE / "headline.png")
     for page in (HERE.parent / "README.md", HERE.parent / "data" / "README.md"):
         write_atomically(page, stamped(page.read_text(encoding="utf-8")))
 
@@ -57,10 +57,11 @@ HEADLINE = {
 }
 
 
-def headline() -> bytes:
-    """The README's picture: what a schedule is worth, from the recorded runs."""
+def draw_headline(path: Path):
+    """The README's picture: what a schedule is worth, once its runs are recorded."""
     runs = {label: [record.history for record in records.load_all(*where)] for label, where in HEADLINE.items()}
-    return plots.png(plots.compare(runs))
+    if all(runs.values()):
+        path.write_bytes(plots.png(plots.compare(runs)))
 
 
 def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):

@@ -244,7 +244,7 @@ def images(pictures, names, columns: int = 10, source: str = "CIFAR-10"):
     return panels
 
 
-def live(alt: str = "training so far"):
+def live(alt: str = "Training so far: losses and held-out accuracy by epoch"):
     """A `watch` for `fit`: redraws `run` in place after each epoch."""
     from IPython.display import Image, display
 
