@@ -44,7 +44,7 @@ def schedule(curves, ax=None, name: str = "lr", steps: int | None = None, log: b
     for i, (label, curve) in enumerate(curves.items()):
         ax.plot(x, as_schedule(curve)(progress), color=colours[i % len(colours)], linestyle=DASHES[i % len(DASHES)], label=label)
     if len(curves) > 1:
-        ax.legend(loc="upper right")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(curves), borderaxespad=0, handlelength=2.2, columnspacing=1.2)
     if log:
         ax.set_yscale("log")
     ax.set(xlabel="progress through the run" if steps is None else "iteration", ylabel=LABELS.get(name, name), xlim=(0, x[-1]))
@@ -222,7 +222,7 @@ def truth(outcomes: dict, suggestions: dict | None = None, ax=None):
     ax.set_xscale("log")
     ax.set(xlabel="peak learning rate", ylabel="validation accuracy (%)")
     low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.35 * (high - low))
+    ax.set_ylim(low, high + 0.5 * (high - low))
     _point(ax, rates, means, suggestions or {})
     return ax
 

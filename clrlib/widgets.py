@@ -74,12 +74,10 @@ def shape(low, high, tail, final, momentum) -> dict[str, Schedule]:
 def one_cycle_explorer(steps: int = 9310) -> w.VBox:
     """Shape a one-cycle run of `steps` iterations; take it away as plain PyTorch, or train it: `schedules()` is what `fit` takes."""
     controls = {
-        "low": _log_slider(0.08, -4, 0, "lower learning rate"),
-        "high": _log_slider(0.8, -3, 1, "upper learning rate"),
-        "tail": w.FloatSlider(
-            value=13 / 95, min=0.02, max=0.6, step=0.01, description="tail (share of run)", readout_format=".2f", style=WIDE, layout=ROW
-        ),
-        "final": _log_slider(0.008, -6, 0, "final learning rate"),
+        "low": _choice("lower learning rate", 0.08, _rates(-4, 0)),
+        "high": _choice("upper learning rate", 0.8, _rates(-3, 1)),
+        "tail": _choice("tail (share of run)", 13 / 95, (0.02, 0.05, 0.1, 13 / 95, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)),
+        "final": _choice("final learning rate", 0.008, _rates(-6, 0)),
         "momentum": w.FloatRangeSlider(
             value=(0.8, 0.95), min=0.5, max=0.99, step=0.01, description="momentum", readout_format=".2f", style=WIDE, layout=ROW
         ),
@@ -166,10 +164,15 @@ def describe_smoothing(result: RangeTest, beta: float) -> str:
     )
 
 
-def _log_slider(value, low, high, description):
-    return w.FloatLogSlider(
-        value=value, min=low, max=high, step=0.01, description=description, readout_format=".4g", style=WIDE, layout=ROW
-    )
+def _choice(description, value, options):
+    """A slider over round values. (A log slider would turn 0.08 into 0.0794, the nearest of its equal steps.)"""
+    labelled = [(f"{option:.3g}", option) for option in options]
+    return w.SelectionSlider(options=labelled, value=value, description=description, style=WIDE, layout=ROW)
+
+
+def _rates(lowest: int, highest: int) -> list[float]:
+    """1, 1.5, 2, 3, ... 9 in each decade from 10 ** lowest up to 10 ** highest."""
+    return [float(f"{digit}e{decade}") for decade in range(lowest, highest) for digit in (1, 1.5, *range(2, 10))] + [10.0**highest]
 
 
 def _code_box(code: str) -> str:
