@@ -192,7 +192,7 @@ class ScheduledLR(LRScheduler):
     def get_lr(self):
         """The rates of the current position; sets momentum and weight decay on the way, as torch's OneCycleLR does."""
         hyper = self._at(min(max(self.last_epoch, 0), self.steps - 1))
-        engine.set_hyper(self.optimizer, **{name: value for name, value in hyper.items() if name != "lr"})
+        engine.set_hyper(self.optimizer, **hyper)
         return [hyper["lr"]] * len(self.optimizer.param_groups)
 
     def state_dict(self):

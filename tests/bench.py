@@ -8,6 +8,8 @@ Real CIFAR-10 is needed (python -m clrlib data). Each pair alternates, and the m
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import statistics
 import subprocess
 import sys
@@ -87,11 +89,8 @@ def their_range_test(folder):
     finder = LRFinder(model, optimizer, torch.nn.CrossEntropyLoss(), device="cpu")
     batches = loader(folder)
     start = time.perf_counter()
-    sys.stdout, kept = open("/dev/null", "w"), sys.stdout  # noqa: SIM115 (its progress bar)
-    try:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):  # its progress bar
         finder.range_test(batches, end_lr=10, num_iter=40, step_mode="exp", diverge_th=100)
-    finally:
-        sys.stdout = kept
     return time.perf_counter() - start
 
 
