@@ -1,4 +1,7 @@
-"""The look of every figure: one style file, one colour per concept, described pictures. No pyplot, no state."""
+"""The look of every figure: one style file, one colour per concept, described pictures. No pyplot, no state.
+
+matplotlib is imported at the first drawing, not before: it takes half a second.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,8 @@ import functools
 import io
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
-STYLE = mpl.rc_params_from_file(Path(__file__).with_name("style.mplstyle"))  # the rest as matplotlib has it
 SIZES = {"wide": (7.2, 3.4), "tall": (7.2, 5.4)}
 
 # One colour per concept in all chapters: safe for the colour-blind, and 4.5:1 or better on white as text.
@@ -24,31 +22,50 @@ SERIES = ("#0066A6", "#B34700", "#00734F", "#A3195B", "#6B4C9A", "#6B5B00", "#33
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 2)), (0, (1, 1)))
 
 
+@functools.cache
+def style():
+    """matplotlib's settings for every figure: style.mplstyle, and the rest as matplotlib has it."""
+    import matplotlib
+
+    return matplotlib.rc_params_from_file(Path(__file__).with_name("style.mplstyle"))
+
+
 def styled(draw):
     """Run a draw function under the course's style, whatever the notebook's own settings are."""
 
     @functools.wraps(draw)
     def under_style(*args, **kwargs):
-        with mpl.rc_context(STYLE):
+        import matplotlib
+
+        with matplotlib.rc_context(style()):
             return draw(*args, **kwargs)
 
     return under_style
 
 
 @styled
+def blank(size: tuple[float, float], layout: str | None = None):
+    """An empty Figure of `size` inches (width, height), with a canvas that draws without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    return FigureCanvasAgg(Figure(figsize=size, layout=layout)).figure
+
+
+@styled
 def axes(rows: int = 1, columns: int = 1, size: str = "wide", **kwargs):
     """Fresh axes on a fresh Figure: one Axes, or an array [rows, columns] of them (squeezed)."""
-    figure = Figure(figsize=SIZES[size], layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure.subplots(rows, columns, **kwargs)
+    return blank(SIZES[size], "constrained").subplots(rows, columns, **kwargs)
 
 
+@styled
 def png(drawn) -> bytes:
     """The picture of a Figure, or of the Figure that an Axes (or an array of them) belongs to."""
-    figure = drawn if isinstance(drawn, Figure) else np.ravel(drawn)[0].figure
+    from PIL import Image
+
+    figure = drawn if hasattr(drawn, "canvas") else np.ravel(drawn)[0].figure
+    figure.canvas.draw()
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
-        figure.canvas.draw()
     picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
     picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(buffer, format="png")
     return buffer.getvalue()

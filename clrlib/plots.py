@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
-import matplotlib.ticker
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from clrlib.figures import COLOURS, DASHES, SERIES, SIZES, axes, png, show, styled
+from clrlib.figures import COLOURS, DASHES, SERIES, SIZES, axes, blank, png, show, styled
 from clrlib.history import History, RangeTest, smooth
 from clrlib.schedules import as_schedule
 
@@ -57,7 +53,7 @@ def effective_rate(lr, momentum) -> np.ndarray:
 
 
 @styled
-def policy(schedules: dict, steps: int, figure: Figure | None = None) -> Figure:
+def policy(schedules: dict, steps: int, figure=None):
     """Learning rate, momentum and effective rate over a run of `steps` iterations, three panels on top of each other.
 
     A figure that it returned may be passed in again: only its lines move then, so that a slider redraws it quickly.
@@ -73,10 +69,9 @@ def policy(schedules: dict, steps: int, figure: Figure | None = None) -> Figure:
     return figure
 
 
-def _policy_panels() -> Figure:
+def _policy_panels():
     """Three empty panels with fixed margins."""
-    figure = Figure(figsize=SIZES["tall"])
-    FigureCanvasAgg(figure)
+    figure = blank(SIZES["tall"])
     titles = {"lr": "learning rate", "momentum": "momentum", "effective": "effective rate: lr / (1 − momentum)"}
     for ax, (concept, title) in zip(figure.subplots(3, 1, sharex=True), titles.items()):
         ax.plot([], [], color=COLOURS[concept])
@@ -142,7 +137,7 @@ def run(history: History, panels=None):
             color=COLOURS["held_out"],
         )
     for ax in panels:
-        ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
+        ax.locator_params(axis="x", integer=True, min_n_ticks=1)
     _name_source(losses, history.source)
     return panels
 
@@ -162,7 +157,7 @@ def compare(runs: dict, column: str = "accuracy", ax=None):
             ax.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
         ends.append((mean[-1], label, colour))
     ax.set(xlabel="epoch", ylabel={"accuracy": "held-out accuracy (%)"}.get(column, column.replace("_", " ")))
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    ax.locator_params(axis="x", integer=True)
     _label_ends(ax, epochs[-1], ends)
     _name_source(ax, next(iter(runs.values()))[0].source)
     return ax
@@ -231,8 +226,7 @@ def truth(outcomes: dict, suggestions: dict | None = None, ax=None):
 def images(pictures, names, columns: int = 10, source: str = "CIFAR-10"):
     """A grid of uint8 images [N, H, W, 3], each under its name."""
     rows = -(-len(pictures) // columns)
-    figure = Figure(figsize=(7.2, 0.95 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank((7.2, 0.95 * rows), "constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for ax in panels:
         ax.axis("off")

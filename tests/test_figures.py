@@ -39,8 +39,8 @@ def test_a_figure_looks_the_same_whatever_the_notebook_set():
 @pytest.mark.parametrize("size", figures.SIZES)
 def test_sizes_are_inches_at_one_resolution(size):
     picture = Image.open(io.BytesIO(figures.png(figures.axes(size=size))))
-    assert picture.size == tuple(round(inches * figures.STYLE["figure.dpi"]) for inches in figures.SIZES[size])
-    assert 90 <= figures.STYLE["figure.dpi"] <= 130
+    assert picture.size == tuple(round(inches * figures.style()["figure.dpi"]) for inches in figures.SIZES[size])
+    assert 90 <= figures.style()["figure.dpi"] <= 130
 
 
 def test_png_takes_a_figure_an_axes_or_several():
