@@ -84,7 +84,7 @@ def record(args):
     todo, start = experiments.missing(runs), time.monotonic()
     print(f"{len(todo)} of {sum(run.seeds for run in runs)} runs to do")
     for i, (run, seed) in enumerate(todo):
-        path = experiments.record(run, seed, progress=sys.stderr.isatty())
+        path = experiments.record(run, seed, progress=sys.stdout.isatty())
         spent = time.monotonic() - start
         print(
             f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {spent / (i + 1) * (len(todo) - i - 1) / 60:.0f} min left",

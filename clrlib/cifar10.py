@@ -64,7 +64,7 @@ def find() -> Path | None:
             wrong = faults(folder)
             if not wrong:
                 return folder
-            raise DataError(f"{wrong[0]}: delete {folder / 'cifar-10-batches-py'}, then run python -m clrlib data")
+            raise DataError(f"{wrong[0]}: delete {folder / FOLDER}, then run python -m clrlib data")
     return None
 
 
@@ -92,10 +92,7 @@ def download(mirrors=None, target: Path | None = None, tries: int = 2) -> Path:
             raise DataError(f"the download needs {error.name}: pip install {error.name}, or set CLR_DATA") from None
         except (OSError, DataError, ValueError, tarfile.TarError) as error:
             reasons.append(f"{url}: {error}")
-    raise DataError(
-        f"CIFAR-10 could not be downloaded into {target} ({reasons[-1]:.200}). Put the unpacked cifar-10-batches-py folder there, "
-        "or set CLR_DATA to the folder that holds it, or CLR_MIRRORS to another address."
-    )
+    raise DataError(f"CIFAR-10 could not be downloaded into {target} ({reasons[-1]:.200}). {REMEDY}")
 
 
 def _fetch(url, scratch) -> str:

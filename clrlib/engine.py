@@ -67,11 +67,21 @@ def set_hyper(optimizer, lr=None, momentum=None, weight_decay=None):
             group["momentum"] = momentum
 
 
-def train_step(model, optimizer, scaler, images, labels, precision="fp32", label_smoothing=0.0):
-    """Forward, backward, update. Returns (loss, accuracy in [0, 1]) of the batch before the update, still on the device."""
+def place(model, device, channels_last: bool = True):
+    """The model on `device`, its weights in channels-last memory or in torch's usual order."""
+    return model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def forward(model, images, labels, precision="fp32", label_smoothing=0.0):
+    """(mean cross-entropy in fp32, logits) of one batch, the network itself run in `precision`."""
     with autocast(images.device, precision):
         logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing), logits
+
+
+def train_step(model, optimizer, scaler, images, labels, precision="fp32", label_smoothing=0.0):
+    """Forward, backward, update. Returns (loss, accuracy in [0, 1]) of the batch before the update, still on the device."""
+    loss, logits = forward(model, images, labels, precision, label_smoothing)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     scaler.step(optimizer)

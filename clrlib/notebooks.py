@@ -36,12 +36,12 @@ def build(names=(), profile: str = "laptop"):
 
     A notebook that fails keeps the outputs it had.
     """
+    import nbformat
+
     paths = [HERE / Path(name).name for name in names] or sorted(HERE.glob("*.ipynb"))
     for path in paths:
         if not path.is_file():
             raise BuildError(f"{path.name}: no such notebook in notebooks/")
-        import nbformat
-
         notebook = normalised(executed(nbformat.read(path, as_version=4), profile))
         write_atomically(path, nbformat.writes(notebook) + "\n")
         print(f"{path.name}: built, {path.stat().st_size / 1000:.0f} kB", flush=True)

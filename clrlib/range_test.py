@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
 from clrlib import data as images_of
@@ -160,7 +159,7 @@ class _Fresh:
     def __init__(self, model, data, recipe, fixed, watched):
         check_model(model, data.train)
         device = data.train.images.device
-        self.model = model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format).train()
+        self.model = engine.place(model, device, recipe.channels_last).train()
         self.optimizer = engine.make_optimizer(self.model, recipe.optimizer, recipe.nesterov)
         engine.set_hyper(self.optimizer, **fixed)
         self.scaler = engine.grad_scaler(device, recipe.precision)
@@ -174,10 +173,8 @@ class _Fresh:
         return float(loss)
 
     def loss(self):
-        images, labels = next(self.batches)
-        with torch.no_grad(), engine.autocast(images.device, self.recipe.precision):
-            logits = self.model(images)
-        return float(F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing))
+        with torch.no_grad():
+            return float(engine.forward(self.model, *next(self.batches), self.recipe.precision, self.recipe.label_smoothing)[0])
 
     def measure(self):
         return evaluate(self.model, self.watched, self.recipe.precision)[0]

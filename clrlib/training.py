@@ -91,7 +91,7 @@ def steps(model: nn.Module, data, schedules: dict, epochs: int, recipe: Recipe =
 
 def _steps(model, data, hyper_at, epochs, recipe):
     device = data.train.images.device
-    model.to(device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+    engine.place(model, device, recipe.channels_last)
     optimizer = engine.make_optimizer(model, recipe.optimizer, recipe.nesterov)
     scaler = engine.grad_scaler(device, recipe.precision)
     step = 0

@@ -106,7 +106,7 @@ def test_no_cell_is_long_and_prose_outweighs_code(chapter):
 def test_stored_text_has_no_timings_paths_or_widget_state(chapter):
     text = chapter.read_text(encoding="utf-8")
     assert "widget-view" not in text and "application/vnd.jupyter.widget-state" not in text
-    assert not re.search(r"(/home/|/root/|/Users/|/tmp/|/work/|\d step/s|\ds elapsed)", text)
+    assert not re.search(r"(/(home|root|Users|tmp|work)/|\d step/s|\ds elapsed)", text)
 
 
 def test_a_chapter_was_built_with_the_real_images(chapter):
