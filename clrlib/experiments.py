@@ -1,33 +1,19 @@
-"""Every recorded experiment, declared as data; and the one function that runs what is missing.
+"""Every recorded experiment, declared as data. `recording` runs them.
 
 A declaration yields a configuration of plain JSON values. A record is stale when its declaration no
-longer yields the configuration it carries. Two tiers share the names: `cpu` is the tiny net on two
-cores, `gpu` the article's ResNet-56.
+longer yields the configuration it carries. Two tiers share the experiments: `cpu` is the tiny net on
+two cores in 3 to 9 epochs, `gpu` the article's ResNet-56 at full length.
 """
 
 from __future__ import annotations
 
-import platform
-import time
-from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-
-from clrlib import data as images_of
-from clrlib import engine, models, records
+from clrlib import records
 from clrlib import schedules as s
-from clrlib.history import History
-from clrlib.range_test import range_test
-from clrlib.training import DEFAULTS, Recipe, fit
+from clrlib.training import DEFAULTS, Recipe
 
-# What a run's outcome depends on, hashed when it is imported: files may change under a long recording.
-SOURCES = ("schedules", "data", "models", "engine", "training", "range_test", "validate")
-SOURCE_HASH = records.source_hash(Path(__file__).with_name(f"{name}.py") for name in SOURCES)
-LR, MOMENTUM = s.one_cycle(0.08, 0.8), s.one_cycle_momentum(0.95, 0.80)  # the article's run
-MOMENTUM_85 = s.one_cycle_momentum(0.95, 0.85)
+NETS = {"cpu": "tiny", "gpu": "resnet56"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +22,8 @@ class Run:
 
     schedules  what `fit` takes (defaults filled in);  split  "report" or "choose", as `data.load` has it
     sweep      for a range test: low, high, steps and sweep; epochs is then 0
+    after      the run, of the same experiment, whose trained network this one goes on with
+    images     train on that many images only;  sharpness: measure it after every epoch
     """
 
     experiment: str
@@ -49,70 +37,211 @@ class Run:
     seeds: int = 3
     split: str = "report"
     sweep: dict | None = None
+    after: str | None = None
+    images: int = 0
+    sharpness: bool = False
 
     def config(self) -> dict:
         """Everything that determines the outcome but the seed: plain JSON values, schedules as their data."""
         curves = {name: s.as_schedule(value).to_dict() for name, value in {**DEFAULTS, **self.schedules}.items()}
         recipe = {key: value for key, value in self.recipe.to_dict().items() if key != "seed"}
-        return {"model": self.model, "epochs": self.epochs, "split": self.split, **recipe, "schedules": curves, "sweep": self.sweep}
+        rare = {"after": self.after, "images": self.images, "sharpness": self.sharpness}
+        return {
+            "model": self.model, "epochs": self.epochs, "split": self.split, **recipe, "schedules": curves, "sweep": self.sweep,
+            **{key: value for key, value in rare.items() if value},
+        }  # fmt: skip
 
     def recorded(self) -> list[records.Record]:
         """Its records that still match this declaration, by seed."""
         return [record for record in records.load_all(self.experiment, self.name) if record.recipe == self.config()]
 
 
-def _cpu(experiment, name, about, **kwargs) -> Run:
-    return Run(experiment, name, "cpu", about, **kwargs)
+def _run(tier, experiment, name, about, **kwargs) -> Run:
+    """A run of the tier's network, its name told by that network."""
+    return Run(experiment, f"{NETS[tier]}-{name}", tier, about, **{"model": NETS[tier], **kwargs})
 
 
-def _sweep(name, about, steps=100, low=1e-5, high=10.0, sweep="exponential", seeds=5, **schedules) -> Run:
-    swept = {"low": low, "high": high, "steps": steps, "sweep": sweep}
-    return _cpu("E1", name, about, epochs=0, schedules=schedules, sweep=swept, seeds=seeds, split="choose")
+# --- the curves that several experiments share ------------------------------------------------------
 
-
-def _peak(peak: float) -> Run:
-    """A whole short run at one peak rate: the ground truth that a range test tries to guess."""
-    return _cpu(
-        "E2",
-        f"tiny-peak-{peak:g}",
-        f"one cycle to {peak:g} in 3 epochs",
-        epochs=3,
-        schedules={"lr": s.one_cycle(peak / 10, peak)},
-        split="choose",
-    )
-
-
-def _quick(name, about, split="report", epochs=8, seeds=1, **schedules) -> Run:
-    """The CPU's best: chosen with three candidates on the validation split, then frozen."""
-    schedules = {"weight_decay": 5e-4, **schedules}
-    return _cpu("E13", name, about, epochs=epochs, schedules=schedules, recipe=Recipe(nesterov=True), split=split, seeds=seeds)
-
-
-PEAKS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-QUICK = s.join([s.linear(0.08, 0.8), s.linear(0.8, 0.0)], [1, 3])
-TORCH_STEPS = 5 * 98
-
-DECLARED = (
-    _sweep("tiny-100", "range test, 100 steps"),
-    _sweep("tiny-50", "range test, 50 steps", steps=50),
-    _sweep("tiny-400", "range test, 400 steps", steps=400, seeds=3),
-    _sweep("tiny-linear", "range test, linear, 0 to 3", low=0.0, high=3.0, sweep="linear", seeds=3),
-    *map(_peak, PEAKS),
-    _cpu("E3", "tiny-momentum-0.95-0.80", "one cycle, momentum 0.95-0.80", schedules={"lr": LR, "momentum": MOMENTUM}),
-    _cpu("E3", "tiny-momentum-0.95-0.85", "one cycle, momentum 0.95-0.85", schedules={"lr": LR, "momentum": MOMENTUM_85}),
-    _cpu("E3", "tiny-momentum-0.9", "one cycle, momentum 0.9", schedules={"lr": LR}),
-    _cpu("E4", "tiny-constant-0.08", "constant 0.08", schedules={"lr": 0.08}),
-    _cpu("E4", "tiny-constant-0.8", "constant 0.8", schedules={"lr": 0.8}),
-    _cpu("E4", "tiny-triangular", "one cycle without its tail", schedules={"lr": s.triangular(0.08, 0.8)}),
-    _cpu("E4", "tiny-step-0.8", "step decay from 0.8", schedules={"lr": s.step_decay(0.8)}),
-    _cpu("E4", "tiny-cosine-0.8", "cosine from 0.8", schedules={"lr": s.cosine(0.8)}),
-    _cpu("E4", "tiny-smith", "Smith's own log", schedules={"lr": s.one_cycle_smith(0.08, 0.8)}),
-    _cpu("E4", "tiny-torch", "torch's OneCycleLR", schedules={"lr": s.one_cycle_torch(0.8, TORCH_STEPS)}),
-    _quick("choose-article", "the article's policy, weight decay 5e-4", split="choose", lr=LR, momentum=MOMENTUM),
-    _quick("choose-quick-0.8", "up in a quarter, down to 0, from 0.8", split="choose", lr=QUICK),
-    _quick("choose-quick-0.4", "up in a quarter, down to 0, from 0.4", split="choose", lr=QUICK.scaled(0.5)),
-    _quick("tiny", "the choice above, frozen, on all 50,000", epochs=9, seeds=5, lr=QUICK),
+LR, MOMENTUM = s.one_cycle(0.08, 0.8), s.one_cycle_momentum(0.95, 0.80)  # the article's run
+MOMENTUM_85 = s.one_cycle_momentum(0.95, 0.85)
+# Constant momentum 0.9 with the rate that makes lr / (1 - momentum) what the article's run has at every step.
+MATCHED = s.from_table(0.1 * LR.table(96) / (1 - MOMENTUM.table(96)))
+# As its notebook ran: a tail to low / 100, and a plan 34 steps short of the 9,310, so that the rate jumps back to its start.
+PUBLISHED, PUBLISHED_FAST = (
+    s.join([s.one_cycle(low, high, final=low / 100), s.constant(low)], [9_276, 34]) for low, high in ((0.08, 0.8), (0.15, 3.0))
 )
+QUICK = s.join([s.linear(0.08, 0.8), s.linear(0.8, 0.0)], [1, 3])
+DECAYS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)
+
+
+# --- the experiments, one function each: tier -> its runs --------------------------------------------
+
+
+def range_tests(tier):
+    """E1: what a range test shows, and what moves its curve."""
+    seeds = {"cpu": 3, "gpu": 5}[tier]
+
+    def sweep(name, about, steps=100, low=1e-5, high=10.0, sweep="exponential", seeds=seeds, recipe=Recipe(), **schedules):
+        swept = {"low": low, "high": high, "steps": steps, "sweep": sweep}
+        return _run(tier, "E1", name, about, epochs=0, schedules=schedules, sweep=swept, seeds=seeds, split="choose", recipe=recipe)
+
+    yield sweep("100", "range test, 100 steps", seeds=5)
+    yield sweep("50", "range test, 50 steps", steps=50, seeds=5)
+    yield sweep("400", "range test, 400 steps", steps=400)
+    yield sweep("linear", "range test, linear, 0 to 3", low=0.0, high=3.0, sweep="linear")
+    for decay in (0.0, 1e-5, 1e-3):
+        yield sweep(f"wd-{decay:g}", f"range test, weight decay {decay:g}", weight_decay=decay)
+    for momentum in (0.8, 0.85, 0.95):
+        yield sweep(f"momentum-{momentum:g}", f"range test, momentum {momentum:g}", momentum=momentum)
+    for batch in {"cpu": (128, 256, 1024, 2048), "gpu": (128, 256, 1024, 2048, 4096)}[tier]:
+        yield sweep(f"batch-{batch}", f"range test, batch {batch}", recipe=Recipe(batch_size=batch))
+
+
+def peaks(tier):
+    """E2: whole short runs at each peak rate, the ground truth that a range test tries to guess."""
+    epochs = {"cpu": 3, "gpu": 30}[tier]
+    for peak in (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8):
+        about = f"one cycle to {peak:g} in {epochs} epochs"
+        yield _run(tier, "E2", f"peak-{peak:g}", about, epochs=epochs, schedules={"lr": s.one_cycle(peak / 10, peak)}, split="choose")
+
+
+def momenta(tier):
+    """E3: the article's run under several momenta."""
+    length = {"cpu": {"epochs": 5}, "gpu": {"epochs": 95, "seeds": 5}}[tier]
+    yield _run(tier, "E3", "momentum-0.95-0.80", "one cycle, momentum 0.95-0.80", schedules={"lr": LR, "momentum": MOMENTUM}, **length)
+    yield _run(tier, "E3", "momentum-0.95-0.85", "one cycle, momentum 0.95-0.85", schedules={"lr": LR, "momentum": MOMENTUM_85}, **length)
+    yield _run(tier, "E3", "momentum-0.9", "one cycle, momentum 0.9", schedules={"lr": LR}, **length)
+    yield _run(tier, "E3", "matched", "momentum 0.9, effective rate as 0.95-0.80", schedules={"lr": MATCHED}, **length)
+    for constant in (0.8, 0.85, 0.95):
+        about = f"one cycle, momentum {constant:g}"
+        yield _run(tier, "E3", f"momentum-{constant:g}", about, schedules={"lr": LR, "momentum": constant}, **length)
+
+
+def policies(tier):
+    """E4: the same budget under other schedules."""
+    epochs = {"cpu": 5, "gpu": 95}[tier]
+    for name, about, lr in (
+        ("constant-0.08", "constant 0.08", 0.08),
+        ("constant-0.8", "constant 0.8", 0.8),
+        ("triangular", "one cycle without its tail", s.triangular(0.08, 0.8)),
+        ("triangular2", "triangular2, two cycles", s.triangular2(0.08, 0.8, cycles=2)),
+        ("step-0.8", "step decay from 0.8", s.step_decay(0.8)),
+        ("cosine-0.8", "cosine from 0.8", s.cosine(0.8)),
+        ("smith", "Smith's own log", s.one_cycle_smith(0.08, 0.8)),
+        ("torch", "torch's OneCycleLR", s.one_cycle_torch(0.8, epochs * 98)),
+    ):
+        yield _run(tier, "E4", name, about, epochs=epochs, schedules={"lr": lr})
+
+
+def baselines(tier):
+    """E5: step decay given several times the iterations of one cycle."""
+    if tier == "gpu":
+        he = {"schedules": {"lr": s.step_decay(0.1)}, "recipe": Recipe(batch_size=128)}
+        yield _run(tier, "E5", "he-64k", "He et al.: batch 128, 64k iterations", epochs=164, seeds=2, **he)
+    else:
+        for epochs in (10, 20):
+            yield _run(tier, "E5", f"step-{epochs}", f"step decay from 0.8, {epochs} epochs", epochs=epochs, schedules={"lr": s.step_decay(0.8)})
+
+
+def decays(tier):
+    """E6: weight decay at the article's large rates."""
+    epochs = {"cpu": 3, "gpu": 50}[tier]
+    for low, high in ((0.3, 3.0), (0.15, 3.0)):
+        for decay in DECAYS if low == 0.3 or tier == "gpu" else (1e-3, 1e-4, 1e-5):
+            curves = {"lr": s.one_cycle(low, high), "momentum": MOMENTUM, "weight_decay": decay}
+            yield _run(tier, "E6", f"lr-{low:g}-wd-{decay:g}", f"{low:g}-3, weight decay {decay:g}", epochs=epochs, schedules=curves)
+
+
+def grid(tier):
+    """E7: the search that the article recommends: rate, weight decay and momentum together, in short runs."""
+    epochs, rates, momenta = {"cpu": (2, (0.1, 0.4, 1.6), (0.8, 0.95)), "gpu": (15, (0.1, 0.2, 0.4, 0.8, 1.6, 3.2), (0.8, 0.9, 0.95))}[tier]
+    for momentum in momenta:
+        for decay in (1e-5, 1e-4, 1e-3, 1e-2):
+            for peak in rates:
+                curves = {"lr": s.one_cycle(peak / 10, peak), "momentum": momentum, "weight_decay": decay}
+                name = f"lr-{peak:g}-wd-{decay:g}-momentum-{momentum:g}"
+                yield _run(tier, "E7", name, "the grid", epochs=epochs, seeds=1, split="choose", schedules=curves)
+
+
+def published(tier):
+    """E8: the article's runs as its notebook made them: no augmentation, its schedule, rows 2 and 3 on weights already trained."""
+    long, short = {"cpu": (5, 3), "gpu": (95, 50)}[tier]
+    raw = {"recipe": Recipe(augment=False)}
+    first = {"lr": PUBLISHED, "momentum": MOMENTUM}
+    yield _run(tier, "E8", "row-1", "0.08-0.8, momentum 0.95-0.80", epochs=long, schedules=first, **raw)
+    for name, after in (("row-2-cold", None), ("row-2-warm", "row-1")):
+        yield _run(tier, "E8", name, "0.08-0.8, momentum 0.9", epochs=long, schedules={"lr": PUBLISHED}, after=after, **raw)
+    for name, decay, after in (
+        ("row-3-cold", 1e-4, None),
+        ("row-3-warm", 1e-4, "row-2-warm"),
+        ("row-4", 1e-3, None),
+        ("row-5", 1e-5, None),
+    ):
+        curves = {"lr": PUBLISHED_FAST, "momentum": MOMENTUM, "weight_decay": decay}
+        yield _run(tier, "E8", name, f"0.15-3, weight decay {decay:g}", epochs=short, schedules=curves, after=after, **raw)
+
+
+def batches(tier):
+    """E9: batch size, the rate scaled with it or with its square root from 0.8 at 512."""
+    epochs, sizes = {"cpu": (3, (128, 256, 512, 1024, 2048)), "gpu": (30, (128, 256, 512, 1024, 2048, 4096, 8192))}[tier]
+    for size in sizes:
+        for rule, factor in (("linear", size / 512), ("root", (size / 512) ** 0.5)):
+            if size == 512 and rule == "root":
+                continue  # the same run
+            about = f"batch {size}, peak {0.8 * factor:.3g}"
+            name = f"batch-{size}" if size == 512 else f"batch-{size}-{rule}"
+            yield _run(tier, "E9", name, about, epochs=epochs, schedules={"lr": LR.scaled(factor)}, recipe=Recipe(batch_size=size))
+
+
+def fewer_images(tier):
+    """E10: Smith's claim that one cycle gains more the fewer the training images; the same iterations for all."""
+    iterations = {"cpu": 294, "gpu": 9_310}[tier]
+    for images in (10_000, 20_000, 30_000, 40_000):
+        epochs = round(iterations / -(-images // 512))
+        for name, lr in (("one-cycle", LR), ("step", s.step_decay(0.8))):
+            about = f"{images:,} images, {name.replace('-', ' ')}"
+            yield _run(tier, "E10", f"{name}-{images}", about, epochs=epochs, schedules={"lr": lr}, images=images)
+
+
+def curvature(tier):
+    """E11: the largest Hessian eigenvalue along a run, beside 2 (1 + momentum) / rate."""
+    epochs = {"cpu": 5, "gpu": 30}[tier]
+    for name, lr in (("one-cycle", LR), ("step", s.step_decay(0.8)), ("constant-0.08", 0.08)):
+        yield _run(tier, "E11", name, name.replace("-", " "), epochs=epochs, schedules={"lr": lr}, sharpness=True)
+
+
+def adamw(tier):
+    """E12: AdamW, whose weight decay is decoupled from the gradient, under one cycle."""
+    epochs = {"cpu": 3, "gpu": 30}[tier]
+    for decay in (0.0, 1e-2, 1e-1, 1.0):
+        curves = {"lr": s.one_cycle(1e-3, 1e-2), "weight_decay": decay}
+        yield _run(tier, "E12", f"adamw-wd-{decay:g}", f"AdamW, {decay:g}", epochs=epochs, schedules=curves, recipe=Recipe(optimizer="adamw"))
+
+
+def best(tier):
+    """E13: our quickest on the CPU; on the GPU the best of 9,310 iterations, and 94 % in seconds."""
+    nesterov = Recipe(nesterov=True)
+
+    def quick(name, about, lr, split="choose", epochs=8, seeds=1, **schedules):
+        schedules = {"weight_decay": 5e-4, "lr": lr, **schedules}
+        return Run("E13", name, "cpu", about, epochs=epochs, schedules=schedules, recipe=nesterov, split=split, seeds=seeds)
+
+    if tier == "cpu":
+        yield quick("choose-article", "the article's policy, weight decay 5e-4", LR, momentum=MOMENTUM)
+        yield quick("choose-quick-0.8", "up in a quarter, down to 0, from 0.8", QUICK)
+        yield quick("choose-quick-0.4", "up in a quarter, down to 0, from 0.4", QUICK.scaled(0.5))
+        yield quick("tiny", "the choice above, frozen, on all 50,000", QUICK, split="report", epochs=9, seeds=5)
+
+
+DECLARED = tuple(
+    run
+    for tier in NETS
+    for experiment in (
+        range_tests, peaks, momenta, policies, baselines, decays, grid, published, batches, fewer_images, curvature, adamw, best,
+    )
+    for run in experiment(tier)
+)  # fmt: skip
 
 
 def declared(experiment: str | None = None, tier: str | None = None) -> list[Run]:
@@ -129,61 +258,3 @@ def find(experiment: str, name: str) -> Run:
         if run.name == name:
             return run
     raise ValueError(f"{experiment} has no run {name!r}: it has {', '.join(run.name for run in declared(experiment))}")
-
-
-def perform(run: Run, data, seed: int, progress: bool = True, watch=None) -> History:
-    """Train one declared run with one seed; a range test comes back as a History with "lr" and "loss" alone."""
-    recipe = replace(run.recipe, seed=seed)
-    if run.sweep is None:
-        return fit(models.build(run.model, data.train.classes, seed), data, run.schedules, run.epochs, recipe, progress, watch)
-    fixed = {name: float(run.schedules.get(name, value)) for name, value in DEFAULTS.items()}
-    result = range_test(run.model, data, seeds=[seed], recipe=recipe, progress=progress, **fixed, **run.sweep)
-    before = np.full(len(result.lrs), result.before[0])
-    return History({"lr": result.lrs, "loss": result.losses[0], "before": before}, [], data.source)
-
-
-def record(run: Run, seed: int, device=None, progress: bool = True) -> Path:
-    """Perform one declared run on real CIFAR-10 and save it; nothing is written until it is finished."""
-    data = images_of.load(run.split, device or engine.pick_device(), stand_in=False)
-    start = time.perf_counter()
-    history = perform(run, data, seed, progress)
-    if run.sweep is None and len(history.epochs) < run.epochs and np.isfinite(history.steps["loss"]).all():
-        raise KeyboardInterrupt(f"{run.name} was stopped early: not recorded")
-    return records.save(
-        run.experiment, run.name, seed, run.tier, run.config(), history, environment(data.train.images.device, run.recipe), SOURCE_HASH,
-        time.perf_counter() - start, most_steps=400 if run.sweep else 200,
-    )  # fmt: skip
-
-
-def missing(runs) -> list[tuple[Run, int]]:
-    """(run, seed) of every run that is not recorded, or recorded under another configuration."""
-    todo = []
-    for run in runs:
-        there = {record.seed for record in run.recorded()}
-        todo += [(run, seed) for seed in range(run.seeds) if seed not in there]
-    return todo
-
-
-def environment(device, recipe: Recipe) -> dict:
-    """Versions and machine, as a record carries them."""
-    packages = {}
-    for name in ("torch", "torchvision", "numpy"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "unknown"
-    gpu = torch.device(device).type == "cuda"
-    machine = torch.cuda.get_device_name(device) if gpu else f"CPU, {_cpu_name()}"
-    return packages | {
-        "python": platform.python_version(), "cuda": torch.version.cuda if gpu else None, "machine": machine,
-        "threads": torch.get_num_threads(), "precision": recipe.resolved(device).precision,
-    }  # fmt: skip
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
