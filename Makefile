@@ -46,7 +46,8 @@ bench: env-test ## time this machine, each figure beside its peer
 	@$(PY) tests/bench.py $(ARGS)
 
 format: env-test ## format the code
-	@$(PY) -m ruff format
+	@$(PY) -m ruff format clrlib tests
+	@$(PY) -m ruff format --line-length 100 notebooks
 	@$(PY) -m ruff check --fix
 
 # The torch of a CPU install is 2.x+cpu: the part after the plus would shut out everybody else.

@@ -73,7 +73,7 @@ def record(args):
     """List the declared experiments, or run what is missing."""
     from dataclasses import replace
 
-    from clrlib import experiments
+    from clrlib import experiments, recording
 
     runs = experiments.declared(args.experiment, args.tier)
     runs = [run for run in runs if args.name in (None, run.name)]
@@ -81,10 +81,10 @@ def record(args):
         runs = [replace(run, seeds=args.seeds) for run in runs]
     if args.list:
         return show_list(runs)
-    todo, start = experiments.missing(runs), time.monotonic()
+    todo, start = recording.missing(runs), time.monotonic()
     print(f"{len(todo)} of {sum(run.seeds for run in runs)} runs to do")
     for i, (run, seed) in enumerate(todo):
-        path = experiments.record(run, seed, progress=sys.stdout.isatty())
+        path = recording.record(run, seed, progress=sys.stdout.isatty())
         spent = time.monotonic() - start
         print(
             f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {spent / (i + 1) * (len(todo) - i - 1) / 60:.0f} min left",

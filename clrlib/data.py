@@ -8,7 +8,7 @@ made again without replaying what came before.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -157,6 +157,9 @@ class Plan:
     def __len__(self):
         return len(self.index)
 
+    def __iter__(self):
+        return iter((self.index, self.top, self.left, self.flip))
+
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
     """Batches an epoch has: 98 for 50,000 images in batches of 512, the last one filled up.
@@ -197,8 +200,14 @@ def crop_and_flip(crops, index, top, left, flip) -> torch.Tensor:
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] of about zero mean and unit spread, in channels-last memory."""
-    mean, std = (torch.tensor(x, device=images.device) * 255 for x in (MEAN, STD))
+    mean, std = _statistics(images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=8)
+def _statistics(device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and spread of the channels on `device`: a copy per device, for a captured step can't copy from the CPU."""
+    return tuple(torch.tensor(x, device=device) * 255 for x in (MEAN, STD))
 
 
 def _reflected(size: int, device) -> torch.Tensor:

@@ -1,13 +1,18 @@
-"""One training step and what it needs: device, precision, optimiser. Eager; the loop around it is `training`."""
+"""One training step and what it needs: device, precision, optimiser. `Eager` runs it; `fast` captures it; the loop is `training`."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import ctypes
 import functools
+import sys
 import time
 
 import torch
 import torch.nn.functional as F
+
+from clrlib import data as images_of
 
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,24 +74,97 @@ def set_hyper(optimizer, lr=None, momentum=None, weight_decay=None):
 
 def place(model, device, channels_last: bool = True):
     """The model on `device`, its weights in channels-last memory or in torch's usual order."""
+    keep_memory()
     return model.to(device, memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
-def forward(model, images, labels, precision="fp32", label_smoothing=0.0):
-    """(mean cross-entropy in fp32, logits) of one batch, the network itself run in `precision`."""
+def logits(model, images, precision="fp32") -> torch.Tensor:
+    """The network run in `precision`; its answer in fp32, or in float64 for a model of that type."""
     with autocast(images.device, precision):
-        logits = model(images)
-    return F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing), logits
+        out = run(model, images)
+    return out if out.dtype == torch.float64 else out.float()
+
+
+def run(model, images):
+    """The network's own answer; images go in as float64 where its weights are of that type."""
+    double = any(parameter.dtype == torch.float64 for parameter in model.parameters())
+    return model(images.double() if double else images)
+
+
+def forward(model, images, labels, precision="fp32", label_smoothing=0.0):
+    """(mean cross-entropy, logits) of one batch."""
+    answer = logits(model, images, precision)
+    return F.cross_entropy(answer, labels, label_smoothing=label_smoothing), answer
 
 
 def train_step(model, optimizer, scaler, images, labels, precision="fp32", label_smoothing=0.0):
     """Forward, backward, update. Returns (loss, accuracy in [0, 1]) of the batch before the update, still on the device."""
-    loss, logits = forward(model, images, labels, precision, label_smoothing)
+    loss, answer = forward(model, images, labels, precision, label_smoothing)
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     scaler.step(optimizer)
     scaler.update()
-    return loss.detach(), (logits.detach().argmax(1) == labels).float().mean()
+    return loss.detach(), accuracy(answer, labels)
+
+
+def accuracy(answer, labels) -> torch.Tensor:
+    """The share of labels that the logits get right, in [0, 1]."""
+    return (answer.detach().argmax(1) == labels).float().mean()
+
+
+class Eager:
+    """One step on batch i of a planned epoch, run operation by operation, by torch's own optimiser."""
+
+    how, preparing = "eager", 0.0
+
+    def __init__(self, model, split, recipe):
+        self.model, self.split, self.recipe = model, split, recipe
+        self.optimizer = make_optimizer(model, recipe.optimizer, recipe.nesterov)
+        self.scaler = grad_scaler(split.images.device, recipe.precision)
+
+    def __call__(self, plan, i: int, hyper: dict):
+        """Returns (loss, accuracy) of the batch before the update, as 0-dim tensors on the device."""
+        recipe = self.recipe
+        images, labels = images_of.batch(self.split, plan, i, recipe.augment)
+        set_hyper(self.optimizer, **hyper)
+        return train_step(self.model, self.optimizer, self.scaler, images, labels, recipe.precision, recipe.label_smoothing)
+
+    def state_dict(self) -> dict:
+        """A copy: what is trained afterwards does not reach it."""
+        return copy.deepcopy({"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()})
+
+    def load_state_dict(self, state: dict):
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # torch would go on in the given tensors
+        self.scaler.load_state_dict(state["scaler"])
+
+
+@contextlib.contextmanager
+def evaluating(model):
+    """Eval mode inside; afterwards every module is in its own mode again."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@functools.lru_cache(maxsize=1)
+def keep_memory() -> bool:
+    """Let glibc keep freed memory instead of giving it back: each step takes the same again, already there.
+
+    By default every tensor over 32 MB is mapped and unmapped at each use, and the kernel clears its pages
+    anew; that is a quarter of the tiny net's step. The peak stays as it is. False where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    trim_threshold, mmap_max, keep_all = -1, -4, 2**31 - 1
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, keep_all))
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from clrlib import records
 from clrlib import schedules as s
-from clrlib.training import DEFAULTS, Recipe
+from clrlib.scheduler import DEFAULTS
+from clrlib.training import Recipe
 
 NETS = {"cpu": "tiny", "gpu": "resnet56"}
 
@@ -141,7 +142,8 @@ def baselines(tier):
         yield _run(tier, "E5", "he-64k", "He et al.: batch 128, 64k iterations", epochs=164, seeds=2, **he)
     else:
         for epochs in (10, 20):
-            yield _run(tier, "E5", f"step-{epochs}", f"step decay from 0.8, {epochs} epochs", epochs=epochs, schedules={"lr": s.step_decay(0.8)})
+            about = f"step decay from 0.8, {epochs} epochs"
+            yield _run(tier, "E5", f"step-{epochs}", about, epochs=epochs, schedules={"lr": s.step_decay(0.8)})
 
 
 def decays(tier):
@@ -215,8 +217,8 @@ def adamw(tier):
     """E12: AdamW, whose weight decay is decoupled from the gradient, under one cycle."""
     epochs = {"cpu": 3, "gpu": 30}[tier]
     for decay in (0.0, 1e-2, 1e-1, 1.0):
-        curves = {"lr": s.one_cycle(1e-3, 1e-2), "weight_decay": decay}
-        yield _run(tier, "E12", f"adamw-wd-{decay:g}", f"AdamW, {decay:g}", epochs=epochs, schedules=curves, recipe=Recipe(optimizer="adamw"))
+        curves, recipe = {"lr": s.one_cycle(1e-3, 1e-2), "weight_decay": decay}, Recipe(optimizer="adamw")
+        yield _run(tier, "E12", f"adamw-wd-{decay:g}", f"AdamW, {decay:g}", epochs=epochs, schedules=curves, recipe=recipe)
 
 
 def best(tier):

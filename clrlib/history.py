@@ -15,11 +15,13 @@ class History:
     epochs  one dict per finished epoch: epoch, step, train_loss, train_accuracy (running means over
             the epoch), loss, accuracy (on held-out images, after it), seconds. Accuracies are in percent
     source  the images it was trained on: "CIFAR-10", or "digits" for the stand-in
+    how     how its steps were run: "eager", "compiled and captured", ...; "" when unknown
     """
 
     steps: dict[str, np.ndarray] = field(default_factory=dict)
     epochs: list[dict] = field(default_factory=list)
     source: str = "CIFAR-10"
+    how: str = ""
 
     def __len__(self):
         return len(next(iter(self.steps.values()), ()))

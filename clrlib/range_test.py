@@ -20,8 +20,9 @@ from tqdm import tqdm
 from clrlib import data as images_of
 from clrlib import engine, models
 from clrlib.history import RangeTest
+from clrlib.scheduler import DEFAULTS, hyper_parameters
 from clrlib.schedules import exponential, linear
-from clrlib.training import DEFAULTS, Recipe, check_model, evaluate, hyper_parameters
+from clrlib.training import Recipe, check_model, evaluate
 from clrlib.validate import count
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
@@ -160,21 +161,17 @@ class _Fresh:
         check_model(model, data.train)
         device = data.train.images.device
         self.model = engine.place(model, device, recipe.channels_last).train()
-        self.optimizer = engine.make_optimizer(self.model, recipe.optimizer, recipe.nesterov)
-        engine.set_hyper(self.optimizer, **fixed)
-        self.scaler = engine.grad_scaler(device, recipe.precision)
-        self.data, self.recipe, self.watched = data, recipe, watched
-        self.batches = _planned(data.train, recipe)
+        self.train_step = engine.Eager(self.model, data.train, recipe)
+        self.data, self.recipe, self.fixed, self.watched = data, recipe, fixed, watched
+        self.plans = _planned(data.train, recipe)
 
     def step(self, rate):
-        engine.set_hyper(self.optimizer, lr=rate)
-        recipe = self.recipe
-        loss, _ = engine.train_step(self.model, self.optimizer, self.scaler, *next(self.batches), recipe.precision, recipe.label_smoothing)
-        return float(loss)
+        return float(self.train_step(*next(self.plans), {**self.fixed, "lr": rate})[0])
 
     def loss(self):
+        images, labels = images_of.batch(self.data.train, *next(self.plans), self.recipe.augment)
         with torch.no_grad():
-            return float(engine.forward(self.model, *next(self.batches), self.recipe.precision, self.recipe.label_smoothing)[0])
+            return float(engine.forward(self.model, images, labels, self.recipe.precision, self.recipe.label_smoothing)[0])
 
     def measure(self):
         return evaluate(self.model, self.watched, self.recipe.precision)[0]
@@ -215,12 +212,12 @@ def _gather(rates, runs, source) -> RangeTest:
 
 
 def _planned(split, recipe):
-    """Training batches without end, epoch after epoch."""
+    """(plan, number of the batch) without end, epoch after epoch."""
     epoch = 0
     while True:
         plan = images_of.plan_epoch(len(split), recipe.batch_size, recipe.seed, epoch, split.images.device)
         for i in range(len(plan)):
-            yield images_of.batch(split, plan, i, recipe.augment)
+            yield plan, i
         epoch += 1
 
 

@@ -16,10 +16,11 @@ from clrlib import engine, models, records
 from clrlib.experiments import NETS, Run, find
 from clrlib.history import History
 from clrlib.range_test import range_test
-from clrlib.training import DEFAULTS, Recipe, fit
+from clrlib.scheduler import DEFAULTS
+from clrlib.training import Recipe, fit
 
 # What a run's outcome depends on, hashed when it is imported: files may change under a long recording.
-SOURCES = ("schedules", "data", "models", "engine", "training", "range_test", "validate")
+SOURCES = ("schedules", "data", "models", "engine", "fast", "scheduler", "training", "range_test", "validate")
 SOURCE_HASH = records.source_hash(Path(__file__).with_name(f"{name}.py") for name in SOURCES)
 
 

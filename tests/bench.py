@@ -23,8 +23,9 @@ from torchvision.datasets import CIFAR10
 from clrlib import cifar10, engine, models
 from clrlib import data as images_of
 from clrlib.range_test import range_test
+from clrlib.scheduler import ScheduledLR, hyper_parameters
 from clrlib.schedules import join, linear, one_cycle
-from clrlib.training import Recipe, ScheduledLR, fit
+from clrlib.training import Recipe, fit
 
 BATCH = 512
 
@@ -139,8 +140,6 @@ def stepped(scheduler, optimizer):
 
 
 def fits_schedule():
-    from clrlib.training import hyper_parameters
-
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)
     hyper_at = hyper_parameters({"lr": one_cycle(0.08, 0.8), "momentum": 0.9}, 10_000)
     start = time.perf_counter()

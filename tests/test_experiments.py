@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clrlib import data as images_of
-from clrlib import experiments, models, records
+from clrlib import experiments, models, recording, records
 from clrlib import schedules as s
 from clrlib.cifar10 import DataError
 from clrlib.data import steps_per_epoch
@@ -75,13 +75,13 @@ def test_declarations_are_filtered_by_experiment_and_tier():
 
 
 def test_a_run_is_what_fit_gives_for_its_seed(data):
-    history = experiments.perform(SHORT, data, 3, progress=False)
+    history = recording.perform(SHORT, data, 3, progress=False)
     by_hand = fit(models.build("tiny", 10, 3), data, SHORT.schedules, 2, replace(PLAIN, seed=3), progress=False)
     assert history.steps["loss"].tolist() == by_hand.steps["loss"].tolist()
 
 
 def test_a_sweep_is_what_range_test_gives_for_its_seed(data):
-    history = experiments.perform(SWEPT, data, 3, progress=False)
+    history = recording.perform(SWEPT, data, 3, progress=False)
     by_hand = range_test("tiny", data, 1e-4, 0.1, 6, seeds=[3], recipe=PLAIN, progress=False)
     assert history.steps["loss"].tolist() == by_hand.losses[0].tolist() and history.steps["before"].tolist() == [by_hand.before[0]] * 6
     assert history.steps["lr"].tolist() == by_hand.lrs.tolist() and history.epochs == []
@@ -93,39 +93,39 @@ def real(monkeypatch, data):
 
 
 def test_what_is_recorded_is_no_longer_missing_until_its_declaration_changes(runs, real):
-    assert experiments.missing([SHORT, SWEPT]) == [(SHORT, 0), (SHORT, 1), (SWEPT, 0), (SWEPT, 1), (SWEPT, 2)]
+    assert recording.missing([SHORT, SWEPT]) == [(SHORT, 0), (SHORT, 1), (SWEPT, 0), (SWEPT, 1), (SWEPT, 2)]
     for run in (SHORT, SWEPT):
-        record = records.load(experiments.record(run, 1, "cpu", progress=False))
-        assert record.recipe == run.config() and record.seed == 1 and record.content["sources"] == experiments.SOURCE_HASH
+        record = records.load(recording.record(run, 1, "cpu", progress=False))
+        assert record.recipe == run.config() and record.seed == 1 and record.content["sources"] == recording.SOURCE_HASH
         assert {"torch", "numpy", "machine", "threads"} <= set(record.content["environment"])
-    assert experiments.missing([SHORT, SWEPT]) == [(SHORT, 0), (SWEPT, 0), (SWEPT, 2)]
+    assert recording.missing([SHORT, SWEPT]) == [(SHORT, 0), (SWEPT, 0), (SWEPT, 2)]
     changed = replace(SHORT, schedules={"lr": s.one_cycle(0.01, 0.2)})
-    assert experiments.missing([changed]) == [(changed, 0), (changed, 1)] and changed.recorded() == []
+    assert recording.missing([changed]) == [(changed, 0), (changed, 1)] and changed.recorded() == []
 
 
 def test_without_cifar10_nothing_is_trained_or_recorded(runs, monkeypatch):
     monkeypatch.setenv("CLR_DATA", "digits")
-    monkeypatch.setattr(experiments, "perform", None)
+    monkeypatch.setattr(recording, "perform", None)
     with pytest.raises(DataError):
-        experiments.record(SHORT, 0, "cpu", progress=False)
+        recording.record(SHORT, 0, "cpu", progress=False)
     assert not runs.exists()
 
 
 def test_an_interrupted_run_is_not_recorded(runs, real, monkeypatch):
-    monkeypatch.setattr(experiments, "perform", lambda *args: History({"loss": np.ones(3)}, [{"epoch": 1}]))
+    monkeypatch.setattr(recording, "perform", lambda *args: History({"loss": np.ones(3)}, [{"epoch": 1}]))
     with pytest.raises(KeyboardInterrupt, match="short was stopped early"):
-        experiments.record(SHORT, 0, "cpu", progress=False)
+        recording.record(SHORT, 0, "cpu", progress=False)
     assert not runs.exists()
 
 
 def test_a_run_that_diverged_is_recorded_as_it_is(runs, real):
     diverging = replace(SHORT, schedules={"lr": 1e30})
-    history = records.load(experiments.record(diverging, 0, "cpu", progress=False)).history
+    history = records.load(recording.record(diverging, 0, "cpu", progress=False)).history
     assert len(history.epochs) == 1 and history.epochs[0]["train_loss"] is None and np.isnan(history.steps["loss"]).any()
 
 
 def test_the_sources_hash_covers_the_code_that_trains():
-    assert {"schedules", "data", "models", "engine", "training", "range_test"} <= set(experiments.SOURCES)
+    assert {"schedules", "data", "models", "engine", "training", "range_test"} <= set(recording.SOURCES)
 
 
 # --- the records that are kept -------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import clrlib
 ORDER = (
     "validate", "schedules", "descent", "history", "suggest",  # numpy only
     "profiles", "records", "figures", "plots", "widgets", "checks",  # no torch
-    "cifar10", "data", "models", "engine", "training", "range_test", "sharpness", "live", "experiments", "notebooks", "__main__",
+    "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
+    "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
 READING = ORDER[: ORDER.index("cifar10")]
 FOLDER = Path(clrlib.__file__).parent

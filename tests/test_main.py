@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from clrlib import cifar10, engine, experiments
+from clrlib import cifar10, engine, recording
 from clrlib.__main__ import main
 from clrlib.experiments import DECLARED
 
@@ -18,7 +18,7 @@ def recorded(monkeypatch, runs):
         done.append((run.name, seed))
         return runs / run.experiment / f"{run.name}-s{seed}.json"
 
-    monkeypatch.setattr(experiments, "record", pretend)
+    monkeypatch.setattr(recording, "record", pretend)
     return done
 
 
@@ -52,7 +52,7 @@ def test_an_interrupt_says_that_the_finished_runs_are_kept(recorded, monkeypatch
     def stop(run, seed, progress):
         raise KeyboardInterrupt("x was stopped early.")
 
-    monkeypatch.setattr(experiments, "record", stop)
+    monkeypatch.setattr(recording, "record", stop)
     assert main(["record", "E3"]) == 130
     assert "x was stopped early. What was finished is kept" in capsys.readouterr().err
 

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from clrlib import schedules as s
 from clrlib.data import batch, normalise, plan_epoch
-from clrlib.training import Recipe, ScheduledLR, evaluate, fit, steps
+from clrlib.scheduler import ScheduledLR
+from clrlib.training import Recipe, evaluate, fit, steps
 
 PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
 
