@@ -1,4 +1,4 @@
-"""python -m clrlib doctor | data | record | build"""
+"""python -m clrlib doctor | data | record | collect | build"""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ def main(argv=None) -> int:
     recording.add_argument("--name", help="only the run of this name")
     recording.add_argument("--tier", choices=("cpu", "gpu"), help="only this tier")
     recording.add_argument("--seeds", type=int, help="seeds per run, instead of the declared number")
+    recording.add_argument("--results", metavar="FILE", help="append each record to this file too, for `collect`")
     recording.add_argument("--list", action="store_true", help="show what is declared and what is there; train nothing")
+    collecting = commands.add_parser("collect", help="take a results file of another machine apart into records")
+    collecting.add_argument("results", metavar="FILE")
     building = commands.add_parser("build", help="execute the notebooks and store their outputs")
     building.add_argument("notebooks", nargs="*", help="file names; all of notebooks/ if not given")
     args = parser.parse_args(argv)
     try:
-        return {"doctor": doctor, "data": fetch_data, "record": record, "build": build}[args.command](args) or 0
+        return {"doctor": doctor, "data": fetch_data, "record": record, "collect": collect, "build": build}[args.command](args) or 0
     except KeyboardInterrupt as error:
         print(f"\nInterrupted. {error} What was finished is kept; the same command goes on from there.", file=sys.stderr)
         return 130
@@ -81,27 +84,38 @@ def record(args):
         runs = [replace(run, seeds=args.seeds) for run in runs]
     if args.list:
         return show_list(runs)
-    todo, start = recording.missing(runs), time.monotonic()
-    print(f"{len(todo)} of {sum(run.seeds for run in runs)} runs to do")
+    todo = recording.missing(runs)
+    print(f"{len(todo)} of {sum(run.seeds for run in runs)} runs to do", flush=True)
+    left, start = [recording.work(run) for run, _ in todo], time.monotonic()
     for i, (run, seed) in enumerate(todo):
-        path = recording.record(run, seed, progress=sys.stdout.isatty())
-        spent = time.monotonic() - start
-        print(
-            f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {spent / (i + 1) * (len(todo) - i - 1) / 60:.0f} min left",
-            flush=True,
-        )
+        path = recording.record(run, seed, progress=sys.stdout.isatty(), results=args.results)
+        minutes = (time.monotonic() - start) / sum(left[: i + 1]) * sum(left[i + 1 :]) / 60
+        print(f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {minutes:.0f} min left", flush=True)
+
+
+def collect(args):
+    """Write the records of a results file to their places."""
+    from clrlib import recording
+
+    paths = recording.collect(args.results)
+    print(f"{len(paths)} records written below {paths[0].parent.parent}" if paths else "no records in it")
 
 
 def show_list(runs):
-    """A line per declared run: seeds wanted and there, and the time that one took."""
+    """A line per declared run: seeds there and wanted, the minutes that the rest takes here, and the result."""
+    from clrlib import engine, recording
     from clrlib.history import mean_and_spread
 
-    print(f"{'':5}{'run':28}{'tier':6}{'seeds':>7}{'s a run':>9}  result")
+    device = engine.pick_device()
+    speeds = {run.model: recording.seconds_per_image(run, device) for run in runs}
+    print(f"{'':5}{'run':36}{'tier':6}{'seeds':>7}{'minutes':>9}  result")
     for run in runs:
         there = run.recorded()
-        seconds = f"{sum(r.content['seconds'] for r in there) / len(there):.0f}" if there else "-"
+        left, speed = max(0, run.seeds - len(there)), speeds[run.model]
+        minutes = "-" if speed is None and left else f"{left * recording.work(run) * (speed or 0) / 60:.1f}"
         result = mean_and_spread([r.history.accuracy for r in there]) if there and run.sweep is None else run.about
-        print(f"{run.experiment:5}{run.name:28}{run.tier:6}{len(there):>3} /{run.seeds:>2}{seconds:>9}  {result}")
+        print(f"{run.experiment:5}{run.name:36}{run.tier:6}{len(there):>3} /{run.seeds:>2}{minutes:>9}  {result}")
+    print("minutes: what the missing seeds would take here, by this machine's own records; - where it has none")
 
 
 def build(args):

@@ -147,18 +147,21 @@ class Plan:
     """One epoch, drawn in advance; each tensor has shape [steps, batch_size].
 
     index  which image;  top, left  where its crop starts, 0 to 8;  flip  whether it is mirrored
+    row, column  where a square to cut out would begin, as a share of the room for it, in [0, 1)
     """
 
     index: torch.Tensor
     top: torch.Tensor
     left: torch.Tensor
     flip: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
 
     def __len__(self):
         return len(self.index)
 
     def __iter__(self):
-        return iter((self.index, self.top, self.left, self.flip))
+        return iter((self.index, self.top, self.left, self.flip, self.row, self.column))
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
@@ -181,21 +184,41 @@ def plan_epoch(images: int, batch_size: int, seed: int, epoch: int, device="cpu"
     order = torch.cat([torch.randperm(images, generator=generator) for _ in range(2)])[: steps * batch_size]
     offsets = torch.randint(0, 2 * PAD + 1, (2, steps * batch_size), generator=generator)
     flip = torch.rand(steps * batch_size, generator=generator) < 0.5
-    return Plan(*(t.view(steps, batch_size).to(device) for t in (order, *offsets, flip)))
+    square = torch.rand(2, steps * batch_size, generator=generator)
+    return Plan(*(t.view(steps, batch_size).to(device) for t in (order, *offsets, flip, *square)))
 
 
-def batch(split: Split, plan: Plan, i: int, augment: bool = True):
-    """Batch i of a planned epoch: (float images [B, 3, H, W], channels last; labels [B])."""
-    if not augment:
-        return normalise(split.images[plan.index[i]]), split.labels[plan.index[i]]
-    images = crop_and_flip(split.crops, plan.index[i], plan.top[i], plan.left[i], plan.flip[i])
-    return normalise(images), split.labels[plan.index[i]]
+def batch(split: Split, plan: Plan, i: int, augment: bool = True, cutout: int = 0):
+    """Batch i of a planned epoch: (float images [B, 3, H, W], channels last; labels [B]).
+
+    augment  random crops and mirrors;  cutout  the side of a square to blank in each image as well, in pixels
+    """
+    if augment:
+        images = normalise(crop_and_flip(split.crops, plan.index[i], plan.top[i], plan.left[i], plan.flip[i]))
+    else:
+        images = normalise(split.images[plan.index[i]])
+    if cutout:
+        images = cut_out(images, plan.row[i], plan.column[i], cutout)
+    return images, split.labels[plan.index[i]]
 
 
 def crop_and_flip(crops, index, top, left, flip) -> torch.Tensor:
     """A random crop and mirror of each image, all at once: uint8 [B, H, W, 3]."""
     images = crops[index, top, left]
     return torch.where(flip[:, None, None, None], images.flip(2), images)
+
+
+def cut_out(images, row, column, size: int) -> torch.Tensor:
+    """Images [B, C, H, W] with a square of size x size set to 0, the mean colour (DeVries and Taylor 2017, arXiv:1708.04552).
+
+    row, column  [B], its place as a share of the room, in [0, 1); it lies wholly inside, as in Page 2018, cifar10-fast
+    """
+    inside = []
+    for share, length in ((row, images.shape[2]), (column, images.shape[3])):
+        start = (share * (length - size + 1)).long()[:, None]
+        along = torch.arange(length, device=images.device)
+        inside.append((along >= start) & (along < start + size))
+    return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:

@@ -125,7 +125,7 @@ class Eager:
     def __call__(self, plan, i: int, hyper: dict):
         """Returns (loss, accuracy) of the batch before the update, as 0-dim tensors on the device."""
         recipe = self.recipe
-        images, labels = images_of.batch(self.split, plan, i, recipe.augment)
+        images, labels = images_of.batch(self.split, plan, i, recipe.augment, recipe.cutout)
         set_hyper(self.optimizer, **hyper)
         return train_step(self.model, self.optimizer, self.scaler, images, labels, recipe.precision, recipe.label_smoothing)
 
@@ -139,15 +139,15 @@ class Eager:
 
 
 @contextlib.contextmanager
-def evaluating(model):
-    """Eval mode inside; afterwards every module is in its own mode again."""
+def mode(model, training: bool):
+    """Train or eval mode inside; afterwards every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, before in modes:
+            module.training = before
 
 
 @functools.lru_cache(maxsize=1)

@@ -45,8 +45,9 @@ class Run:
     def config(self) -> dict:
         """Everything that determines the outcome but the seed: plain JSON values, schedules as their data."""
         curves = {name: s.as_schedule(value).to_dict() for name, value in {**DEFAULTS, **self.schedules}.items()}
-        recipe = {key: value for key, value in self.recipe.to_dict().items() if key != "seed"}
-        rare = {"after": self.after, "images": self.images, "sharpness": self.sharpness}
+        recipe = self.recipe.to_dict()
+        del recipe["seed"]
+        rare = {"after": self.after, "images": self.images, "sharpness": self.sharpness, "cutout": recipe.pop("cutout")}
         return {
             "model": self.model, "epochs": self.epochs, "split": self.split, **recipe, "schedules": curves, "sweep": self.sweep,
             **{key: value for key, value in rare.items() if value},
@@ -73,6 +74,7 @@ PUBLISHED, PUBLISHED_FAST = (
     s.join([s.one_cycle(low, high, final=low / 100), s.constant(low)], [9_276, 34]) for low, high in ((0.08, 0.8), (0.15, 3.0))
 )
 QUICK = s.join([s.linear(0.08, 0.8), s.linear(0.8, 0.0)], [1, 3])
+PAGE = s.join([s.linear(0.0, 0.4), s.linear(0.4, 0.0)], [5, 19])  # D. Page 2018, cifar10-fast
 DECAYS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 0.0)
 
 
@@ -223,17 +225,26 @@ def adamw(tier):
 
 def best(tier):
     """E13: our quickest on the CPU; on the GPU the best of 9,310 iterations, and 94 % in seconds."""
-    nesterov = Recipe(nesterov=True)
 
     def quick(name, about, lr, split="choose", epochs=8, seeds=1, **schedules):
-        schedules = {"weight_decay": 5e-4, "lr": lr, **schedules}
-        return Run("E13", name, "cpu", about, epochs=epochs, schedules=schedules, recipe=nesterov, split=split, seeds=seeds)
+        schedules, recipe = {"weight_decay": 5e-4, "lr": lr, **schedules}, Recipe(nesterov=True)
+        return Run("E13", name, "cpu", about, epochs=epochs, schedules=schedules, recipe=recipe, split=split, seeds=seeds)
+
+    def slow(name, about, lr, seeds=1, split="choose", model="resnet56", epochs=95, **recipe):
+        curves, recipe = {"lr": lr, "weight_decay": 5e-4}, Recipe(nesterov=True, **recipe)
+        return Run("E13", name, "gpu", about, model=model, epochs=epochs, schedules=curves, recipe=recipe, split=split, seeds=seeds)
 
     if tier == "cpu":
         yield quick("choose-article", "the article's policy, weight decay 5e-4", LR, momentum=MOMENTUM)
         yield quick("choose-quick-0.8", "up in a quarter, down to 0, from 0.8", QUICK)
         yield quick("choose-quick-0.4", "up in a quarter, down to 0, from 0.4", QUICK.scaled(0.5))
         yield quick("tiny", "the choice above, frozen, on all 50,000", QUICK, split="report", epochs=9, seeds=5)
+    else:
+        for peak in (0.4, 0.8, 1.6):
+            about = f"up in a quarter, down to 0, from {peak:g}, weight decay 5e-4"
+            yield slow(f"choose-resnet56-{peak:g}", about, QUICK.scaled(peak / 0.8))
+            yield slow(f"choose-resnet56-{peak:g}-smoothed", f"{about}, label smoothing", QUICK.scaled(peak / 0.8), label_smoothing=0.1)
+        yield slow("resnet9", "Page's recipe: 24 epochs, cutout", PAGE, seeds=10, split="report", model="resnet9", epochs=24, cutout=8)
 
 
 DECLARED = tuple(

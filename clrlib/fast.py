@@ -7,7 +7,6 @@ torch.optim.SGD would bake into the graph as constants. Nothing is recompiled an
 
 from __future__ import annotations
 
-import copy
 import functools
 import time
 import warnings
@@ -97,7 +96,7 @@ class Fast:
 
     def _work(self):
         recipe = self.recipe
-        images, labels = images_of.batch(self.split, self.plan, 0, recipe.augment)
+        images, labels = images_of.batch(self.split, self.plan, 0, recipe.augment, recipe.cutout)
         loss, answer = self.forward(self.model, images, labels, recipe.precision, recipe.label_smoothing)
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         used = [(p, g, v) for p, g, v in zip(self.parameters, gradients, self.velocities) if g is not None]
@@ -123,13 +122,12 @@ class Fast:
     def _unchanged(self, work):
         """Run `work`, warm-ups and all, and put back every tensor that it changed, and the random state."""
         changed = [*self.parameters, *self.model.buffers(), *self.velocities]
-        kept, state = [t.detach().clone() for t in changed], copy.copy(torch.cuda.get_rng_state()) if torch.cuda.is_available() else None
-        training = self.model.training
-        self.model.train()
+        kept = [t.detach().clone() for t in changed]
+        state = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         try:
-            return work()
+            with engine.mode(self.model, training=True):
+                return work()
         finally:
-            self.model.train(training)
             with torch.no_grad():
                 for tensor, value in zip(changed, kept):
                     tensor.copy_(value)

@@ -97,7 +97,6 @@ def range_test_in_place(
             return float(compute(model, next(feed)))
 
     with untouched(model, optimizer, scaler, batches):
-        model.train()
         with tqdm(total=len(rates), unit="step", disable=not progress, leave=False, file=sys.stdout) as bar:
             return _gather(rates, [_sweep(step, loss_only, rates, bar)], source="your data")
 
@@ -118,10 +117,9 @@ def sweep_rates(low: float, high: float, steps: int, sweep: str = "exponential")
 
 @contextlib.contextmanager
 def untouched(model, optimizer, scaler=None, batches=None):
-    """Whatever happens inside, model, optimiser, scaler and random states are the same after it, bit for bit."""
+    """Train mode inside; whatever happens there, model, optimiser, scaler and random states are the same after it, bit for bit."""
     tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
     grads = [(p, None if p.grad is None else p.grad.detach().clone()) for p in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
     groups = [(group, dict(group)) for group in optimizer.param_groups]
     state = {p: {k: v.clone() if torch.is_tensor(v) else copy.deepcopy(v) for k, v in s.items()} for p, s in optimizer.state.items()}
     scaling = copy.deepcopy(scaler.state_dict()) if scaler else None
@@ -129,15 +127,14 @@ def untouched(model, optimizer, scaler=None, batches=None):
     python, numpy_, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
     try:
-        yield
+        with engine.mode(model, training=True):
+            yield
     finally:
         with torch.no_grad():
             for tensor, value in tensors:
                 tensor.copy_(value)
         for parameter, grad in grads:
             parameter.grad = grad
-        for module, training in modes:
-            module.training = training
         for group, values in groups:
             group.clear()
             group.update(values)
@@ -169,7 +166,7 @@ class _Fresh:
         return float(self.train_step(*next(self.plans), {**self.fixed, "lr": rate})[0])
 
     def loss(self):
-        images, labels = images_of.batch(self.data.train, *next(self.plans), self.recipe.augment)
+        images, labels = images_of.batch(self.data.train, *next(self.plans), self.recipe.augment, self.recipe.cutout)
         with torch.no_grad():
             return float(engine.forward(self.model, images, labels, self.recipe.precision, self.recipe.label_smoothing)[0])
 

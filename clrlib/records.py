@@ -27,6 +27,9 @@ FIELDS = {
 }  # fmt: skip
 
 
+REMEDY = "restore it with git checkout, or record the run anew"
+
+
 class RecordError(ValueError):
     """A record that is damaged, edited, too large, or not a record at all."""
 
@@ -90,10 +93,15 @@ def save(experiment, name, seed, tier, recipe, history, environment, sources, se
         "data": history.source, "environment": environment, "sources": sources, "seconds": round(seconds, 1),
         "epochs": [{key: _rounded(x) for key, x in row.items()} for row in kept.epochs], "steps": steps,
     }  # fmt: skip
-    text = _text(content | {"digest": digest(content)})
+    return write(Record(content | {"digest": digest(content)}))
+
+
+def write(record: Record) -> Path:
+    """Put a record where it belongs, atomically; returns its path."""
+    content, text = record.content, _text(record.content)
     if len(text) > MOST_BYTES:
-        raise RecordError(f"the record has {len(text):,} bytes, over {MOST_BYTES:,}: keep fewer steps than {most_steps}")
-    target = path_of(experiment, name, seed)
+        raise RecordError(f"{record.label} has {len(text):,} bytes, over {MOST_BYTES:,}: keep fewer steps")
+    target = path_of(content["experiment"], content["name"], content["seed"])
     write_atomically(target, text)
     return target
 
@@ -104,24 +112,33 @@ def load(path) -> Record:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise RecordError(f"{path.name}: larger than {MOST_BYTES:,} bytes, so not a record")
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecordError(f"{path.name}: no such record; `python -m clrlib record --list` shows what there is") from None
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name}: can't be read as a record ({error}); restore it with git checkout") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path.name}: can't be read as a record ({error}); {REMEDY}") from None
+    record = parse(text, path.name)
+    if path_of(record.content["experiment"], record.name, record.seed).name != path.name:
+        raise RecordError(f"{path.name}: its name does not match what it says it is; {REMEDY}")
+    return record
+
+
+def parse(text: str, where: str) -> Record:
+    """The record that a text holds. Raises RecordError, beginning with `where`, for anything else."""
     try:
+        content = json.loads(text, parse_constant=_refuse_constant)
         _check(content)
-        if path_of(content["experiment"], content["name"], content["seed"]).name != path.name:
-            raise RecordError("its name does not match what it says it is")
+        path_of(content["experiment"], content["name"], content["seed"])
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path.name}: {error}; restore it with git checkout, or record the run anew") from None
+        problem = f"{error}" if isinstance(error, RecordError) else f"can't be read as a record ({error})"
+        raise RecordError(f"{where}: {problem}; {REMEDY}") from None
     return Record(content)
 
 
 def load_all(experiment: str, name: str | None = None) -> list[Record]:
     """The records of an experiment (of one named run if given), ordered by name and seed; [] if none."""
     folder = path_of(experiment, name or "any", 0).parent
-    found = [load(path) for path in sorted(folder.glob("*.json"))]
+    found = [load(path) for path in sorted(folder.glob("*.json" if name is None else f"{name}-s*.json"))]
     found = [record for record in found if name is None or record.name == name]
     return sorted(found, key=lambda record: (record.name, record.seed))
 

@@ -27,6 +27,7 @@ from clrlib.validate import count
 class Recipe:
     """Everything about a run but its schedules and epochs. Frozen, and part of the run's record.
 
+    augment    random crops and mirrors;  cutout  the side in pixels of a square blanked in each image; 0: none
     precision  "fp32", "bf16", "fp16", or "auto": what this machine does fastest
     """
 
@@ -38,10 +39,12 @@ class Recipe:
     augment: bool = True
     channels_last: bool = True
     precision: str = "auto"
+    cutout: int = 0
 
     def __post_init__(self):
         count("batch_size", self.batch_size, at_least=2)
         count("seed", self.seed, at_least=0)
+        count("cutout", self.cutout, at_least=0)
         if self.optimizer not in engine.OPTIMIZERS:
             raise ValueError(f"optimizer {self.optimizer!r} is unknown: choose one of {', '.join(engine.OPTIMIZERS)}")
         if not 0 <= self.label_smoothing < 1:
@@ -167,7 +170,7 @@ def fit(
 def evaluate(model: nn.Module, split, precision: str = "fp32", batch_size: int = 1000) -> tuple[float, float]:
     """(mean loss, accuracy in percent) over a Split, in eval mode; the model's mode is given back."""
     loss, right = 0.0, 0
-    with engine.evaluating(model):
+    with engine.mode(model, training=False):
         for images, labels in zip(split.images.split(batch_size), split.labels.split(batch_size)):
             logits = engine.logits(model, images_of.normalise(images), precision)
             loss += F.cross_entropy(logits, labels, reduction="sum")
@@ -178,7 +181,7 @@ def evaluate(model: nn.Module, split, precision: str = "fp32", batch_size: int =
 def check_model(model, split):
     """One forward pass of two images, in eval mode: does the output fit the labels? Raises ValueError if not."""
     device = next(model.parameters(), torch.empty(0)).device
-    with torch.no_grad(), engine.evaluating(model):
+    with torch.no_grad(), engine.mode(model, training=False):
         out = engine.run(model, images_of.normalise(split.images[:2].to(device)))
     shape = list(out.shape) if torch.is_tensor(out) else type(out).__name__
     if not torch.is_tensor(out) or out.ndim != 2 or len(out) != 2 or out.shape[1] < split.classes:

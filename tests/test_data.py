@@ -32,7 +32,7 @@ def test_normalise_is_torchvisions(make_split):
 
 def test_a_batch_is_the_planned_crops_of_the_planned_images(make_split):
     split = make_split(9)
-    plan = Plan(torch.tensor([[4, 7]]), torch.tensor([[0, 4]]), torch.tensor([[8, 4]]), torch.tensor([[True, False]]))
+    plan = Plan(torch.tensor([[4, 7]]), torch.tensor([[0, 4]]), torch.tensor([[8, 4]]), torch.tensor([[True, False]]), *torch.zeros(2, 1, 2))
     images, labels = d.batch(split, plan, 0)
     plain, same_labels = d.batch(split, plan, 0, augment=False)
     assert labels.tolist() == same_labels.tolist() == split.labels[[4, 7]].tolist()
@@ -198,3 +198,31 @@ def test_the_digits_are_scikit_learns_enlarged():
 
 def test_a_data_set_can_move(data):
     assert Data(data.train.to("cpu"), data.held_out).train.images.device.type == "cpu"
+
+
+# --- cutout --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 8, 32])
+def test_cutout_blanks_one_square_inside_each_image_and_nothing_else(size):
+    images = torch.rand(200, 3, 32, 32) + 1
+    row, column = torch.rand(2, 200)
+    cut = d.cut_out(images, row, column, size)
+    for before, after, top, left in zip(images, cut, (row * (33 - size)).int().tolist(), (column * (33 - size)).int().tolist()):
+        expected = before.clone()
+        expected[:, top : top + size, left : left + size] = 0
+        assert torch.equal(after, expected) and 0 <= top <= 32 - size
+
+
+def test_a_batch_is_cut_where_its_plan_says(make_split):
+    split, plan = make_split(50), d.plan_epoch(50, 16, 0, 0)
+    whole, labels = d.batch(split, plan, 1)
+    cut, same = d.batch(split, plan, 1, cutout=8)
+    assert torch.equal(labels, same) and torch.equal(cut, d.cut_out(whole, plan.row[1], plan.column[1], 8))
+    assert not torch.equal(cut, whole)
+
+
+def test_the_squares_reach_every_place():
+    plan = d.plan_epoch(20_000, 500, 0, 0)
+    for share in (plan.row, plan.column):
+        assert set((share * 25).long().flatten().tolist()) == set(range(25))

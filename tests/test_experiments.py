@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clrlib import data as images_of
-from clrlib import experiments, models, recording, records
+from clrlib import experiments, models, recording, records, training
 from clrlib import schedules as s
 from clrlib.cifar10 import DataError
 from clrlib.data import steps_per_epoch
@@ -87,6 +87,14 @@ def test_a_sweep_is_what_range_test_gives_for_its_seed(data):
     assert history.steps["lr"].tolist() == by_hand.lrs.tolist() and history.epochs == []
 
 
+@pytest.fixture(autouse=True)
+def nothing_loaded():
+    """No images kept from another test."""
+    recording._data.cache_clear()
+    yield
+    recording._data.cache_clear()
+
+
 @pytest.fixture
 def real(monkeypatch, data):
     monkeypatch.setattr(images_of, "load", lambda split, device, stand_in: data)
@@ -112,7 +120,7 @@ def test_without_cifar10_nothing_is_trained_or_recorded(runs, monkeypatch):
 
 
 def test_an_interrupted_run_is_not_recorded(runs, real, monkeypatch):
-    monkeypatch.setattr(recording, "perform", lambda *args: History({"loss": np.ones(3)}, [{"epoch": 1}]))
+    monkeypatch.setattr(recording, "perform", lambda *args, **kwargs: History({"loss": np.ones(3)}, [{"epoch": 1}]))
     with pytest.raises(KeyboardInterrupt, match="short was stopped early"):
         recording.record(SHORT, 0, "cpu", progress=False)
     assert not runs.exists()
@@ -160,3 +168,98 @@ def test_a_kept_records_columns_are_its_schedules(path):
     assert kept[0] == 0 and kept[-1] == len(tables["lr"]) - 1
     assert [row["step"] for row in epochs] == [(i + 1) * per_epoch for i in range(config["epochs"])]
     assert all(0 <= row["accuracy"] <= 100 and 0 <= row["train_accuracy"] <= 100 for row in epochs)
+
+
+# --- chains, fewer images, measurements ------------------------------------------------------------------------
+
+
+def declare(monkeypatch, *runs):
+    monkeypatch.setattr(experiments, "DECLARED", runs)
+    monkeypatch.setattr(recording, "DECLARED", runs)
+
+
+def test_a_run_after_another_goes_on_with_its_network(data, monkeypatch):
+    first = replace(SHORT, name="tiny-first", epochs=1)
+    second = replace(SHORT, name="tiny-second", epochs=1, schedules={"lr": 0.02}, after="first")
+    third = replace(SHORT, name="tiny-third", after="second")
+    declare(monkeypatch, first, second, third)
+    history = recording.perform(third, data, 2, progress=False)
+    model = models.build("tiny", 10, 2)
+    for run in (first, second):
+        fit(model, data, run.schedules, 1, replace(PLAIN, seed=2), progress=False)
+    by_hand = fit(model, data, third.schedules, 2, replace(PLAIN, seed=2), progress=False)
+    assert history.steps["loss"].tolist() == by_hand.steps["loss"].tolist()
+    assert recording.work(third) == (1 + 1 + 2) * 50_000 and third.config()["after"] == "second" and "after" not in first.config()
+
+
+def test_fewer_images_are_fewer_and_of_every_class_alike(data, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(recording, "fit", lambda model, data, *args, **kwargs: seen.update(data=data))
+    recording.perform(replace(SHORT, images=20), data, 0, progress=False)
+    assert np.bincount(seen["data"].train.labels).tolist() == [2] * 10 and len(seen["data"].held_out) == 20
+
+
+def test_sharpness_is_measured_after_every_epoch_and_changes_no_number(data):
+    plain, measured = (recording.perform(replace(SHORT, sharpness=sharp), data, 0, progress=False) for sharp in (False, True))
+    assert measured.steps["loss"].tolist() == plain.steps["loss"].tolist()
+    assert all(row["sharpness"] > 0 for row in measured.epochs) and "sharpness" not in plain.epochs[0]
+
+
+# --- what a kill leaves -------------------------------------------------------------------------------------------
+
+
+def test_a_recording_that_was_stopped_goes_on_after_its_last_epoch(runs, real, monkeypatch):
+    unbroken = records.load(recording.record(SHORT, 0, "cpu", progress=False)).content
+    evaluated, evaluate = [], training.evaluate
+
+    def interrupted(*args):
+        evaluated.append(1)
+        if len(evaluated) == 2:
+            raise RuntimeError("pulled the plug")
+        return evaluate(*args)
+
+    monkeypatch.setenv("CLR_RUNS", str(runs.with_name("others")))
+    monkeypatch.setattr(training, "evaluate", interrupted)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        recording.record(SHORT, 0, "cpu", progress=False)
+    assert recording.unfinished(SHORT, 0).is_file() and recording.missing([SHORT]) == [(SHORT, 0), (SHORT, 1)]
+    again = records.load(recording.record(SHORT, 0, "cpu", progress=False)).content
+    assert len(evaluated) == 3 and not recording.unfinished(SHORT, 0).exists()
+    for content in (unbroken, again):
+        content["seconds"] = content["digest"] = 0
+        for row in content["epochs"]:
+            row["seconds"] = 0
+    assert again == unbroken
+
+
+def test_a_results_file_gives_the_same_records_again(runs, real, tmp_path, monkeypatch):
+    file = tmp_path / "results.jsonl"
+    paths = [recording.record(run, 0, "cpu", progress=False, results=file) for run in (SHORT, SWEPT)]
+    texts = [path.read_text() for path in paths]
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "elsewhere"))
+    with open(file, "a") as end:
+        end.write(file.read_text()[:200].split("\n")[0])  # the machine went away while it wrote
+    assert [path.read_text() for path in recording.collect(file)] == texts
+    assert [path.parent.parent for path in recording.collect(file)] == [tmp_path / "elsewhere"] * 2
+
+
+def test_an_edited_results_file_is_refused_whole(runs, real, tmp_path, monkeypatch):
+    file = tmp_path / "results.jsonl"
+    for seed in (0, 1):
+        recording.record(SWEPT, seed, "cpu", progress=False, results=file)
+    first, second = file.read_text().splitlines()
+    file.write_text(f"{first}\n" + second.replace('"seed": 1', '"seed": 2') + "\n")
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "elsewhere"))
+    with pytest.raises(records.RecordError, match="line 2 of results.jsonl: .*digest"):
+        recording.collect(file)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_time_a_run_takes_here_comes_from_this_machines_records(runs, real, monkeypatch):
+    declare(monkeypatch, SHORT, SWEPT)
+    assert recording.seconds_per_image(SHORT, "cpu") is None
+    path = recording.record(SHORT, 0, "cpu", progress=False)
+    record = records.load(path)
+    assert recording.seconds_per_image(SHORT, "cpu") == pytest.approx(record.content["seconds"] / 100_000)
+    monkeypatch.setattr(recording, "_cpu_name", lambda: "another")
+    assert recording.seconds_per_image(SHORT, "cpu") is None

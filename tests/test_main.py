@@ -14,7 +14,7 @@ def recorded(monkeypatch, runs):
     """What `record` was asked to train; nothing is."""
     done = []
 
-    def pretend(run, seed, progress):
+    def pretend(run, seed, progress, results=None):
         done.append((run.name, seed))
         return runs / run.experiment / f"{run.name}-s{seed}.json"
 
@@ -25,7 +25,7 @@ def recorded(monkeypatch, runs):
 def test_the_list_has_a_line_per_declared_run_and_trains_nothing(recorded, capsys):
     assert main(["record", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + len(DECLARED) and recorded == []
+    assert len(lines) == 2 + len(DECLARED) and recorded == []
     assert all(run.name in line and f"0 /{run.seeds:>2}" in line for run, line in zip(DECLARED, lines[1:]))
 
 
@@ -42,6 +42,27 @@ def test_record_runs_what_is_missing(args, expected, recorded, capsys):
     assert recorded == expected and f"{len(expected)} of {len(expected)} runs to do" in capsys.readouterr().out
 
 
+def test_the_time_left_goes_with_the_images_still_to_train(recorded, monkeypatch, capsys):
+    clock = [0.0]
+    pretend = recording.record
+
+    def slow(run, seed, **kwargs):
+        clock[0] += 60 * run.epochs
+        return pretend(run, seed, **kwargs)
+
+    monkeypatch.setattr(recording, "record", slow)
+    monkeypatch.setattr("clrlib.__main__.time.monotonic", lambda: clock[0])
+    assert main(["record", "E5", "--tier", "cpu", "--seeds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("about 20 min left") and lines[2].endswith("about 0 min left")
+
+
+def test_a_results_file_is_collected(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(recording, "collect", lambda file: [tmp_path / "E1" / "a.json"] * 3)
+    assert main(["collect", "results.jsonl"]) == 0
+    assert f"3 records written below {tmp_path}" in capsys.readouterr().out
+
+
 def test_an_unknown_experiment_is_one_line_and_a_status(capsys):
     assert main(["record", "E99"]) == 1
     out, err = capsys.readouterr()
@@ -49,7 +70,7 @@ def test_an_unknown_experiment_is_one_line_and_a_status(capsys):
 
 
 def test_an_interrupt_says_that_the_finished_runs_are_kept(recorded, monkeypatch, capsys):
-    def stop(run, seed, progress):
+    def stop(run, seed, progress, results):
         raise KeyboardInterrupt("x was stopped early.")
 
     monkeypatch.setattr(recording, "record", stop)

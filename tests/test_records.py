@@ -85,7 +85,7 @@ def test_the_stand_in_is_never_recorded(runs):
 
 
 def test_a_record_over_100_kB_is_refused(runs):
-    with pytest.raises(RecordError, match="over 100,000: keep fewer steps than 9000"):
+    with pytest.raises(RecordError, match="has [0-9,]+ bytes, over 100,000: keep fewer steps"):
         saved(log=history(9000), most_steps=9000)
     assert not runs.exists()
 
@@ -190,3 +190,21 @@ def test_the_sources_hash_follows_code_but_not_line_ends_or_folders(tmp_path):
 
     unix, windows, other = written("x", b"\n1\n"), written("y", b"\r\n1\r\n"), written("z", b"\n2\n")
     assert unix == windows != other and len(unix) == 16
+
+
+def test_a_text_is_read_as_strictly_as_a_file(runs):
+    text = saved().read_text()
+    assert records.parse(text, "line 3") == records.load(next(runs.glob("*/*.json")))
+    for broken, message in (
+        (text.replace('"seed": 0', '"seed": 1'), "digest does not match"),
+        ("{}", "not a record"),
+        (text[:-9], "can't be read"),
+    ):
+        with pytest.raises(RecordError, match=f"line 3: .*{message}"):
+            records.parse(broken, "line 3")
+
+
+def test_names_that_begin_alike_are_told_apart(runs):
+    saved(name="one"), saved(name="one-s"), saved(name="one-s2", seed=1)
+    assert [record.label for record in records.load_all("E1", "one")] == ["E1/one-s0"]
+    assert [record.label for record in records.load_all("E1", "one-s")] == ["E1/one-s-s0"]
