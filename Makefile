@@ -10,10 +10,10 @@ ROOT    = $$(test "$$(id -u)" != 0 || echo --allow-root)
 export PYTHON TORCH NEWEST
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test doctor data notebooks record bench format constraints clean env env-test
+.PHONY: help lab test doctor data notebooks record bench bench-gpu format constraints clean env env-test
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "ARGS=...          more arguments for lab (ARGS=--no-browser), test, record, notebooks or bench"
 	@echo "TORCH=cpu         a first install takes PyTorch's own CPU builds, a fraction of the download"
@@ -44,6 +44,9 @@ record: env ## run the recorded experiments that are missing; ARGS=--list shows 
 
 bench: env-test ## time this machine, each figure beside its peer
 	@$(PY) tests/bench.py $(ARGS)
+
+bench-gpu: env-test ## time a GPU: the article's run beside a tutorial's loop; under 10 minutes
+	@$(PY) tests/bench_gpu.py $(ARGS)
 
 format: env-test ## format the code
 	@$(PY) -m ruff format clrlib tests

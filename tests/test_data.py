@@ -32,7 +32,8 @@ def test_normalise_is_torchvisions(make_split):
 
 def test_a_batch_is_the_planned_crops_of_the_planned_images(make_split):
     split = make_split(9)
-    plan = Plan(torch.tensor([[4, 7]]), torch.tensor([[0, 4]]), torch.tensor([[8, 4]]), torch.tensor([[True, False]]), *torch.zeros(2, 1, 2))
+    where = torch.tensor([[0, 4]]), torch.tensor([[8, 4]]), torch.tensor([[True, False]])
+    plan = Plan(torch.tensor([[4, 7]]), *where, *torch.zeros(2, 1, 2))
     images, labels = d.batch(split, plan, 0)
     plain, same_labels = d.batch(split, plan, 0, augment=False)
     assert labels.tolist() == same_labels.tolist() == split.labels[[4, 7]].tolist()
