@@ -1,8 +1,7 @@
 """What the benchmarks count, against a count by hand. Their timings are printed, and asserted nowhere."""
 
-from torch import nn
-
 from bench_gpu import per_image
+from torch import nn
 
 
 def test_bytes_and_operations_of_an_image_are_those_counted_by_hand():
