@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clrlib import plots, records, suggest
+from clrlib import plots, records, results, suggest
 from clrlib.history import RangeTest, mean_and_spread
 from clrlib.records import write_atomically
 
@@ -46,6 +46,7 @@ def build(names=(), profile: str = "laptop"):
         write_atomically(path, nbformat.writes(notebook) + "\n")
         print(f"{path.name}: built, {path.stat().st_size / 1000:.0f} kB", flush=True)
     draw_headline(HERE / "headline.png")
+    write_atomically(HERE.parent / "data" / "RESULTS.md", results.page())
     for page in (HERE.parent / "README.md", HERE.parent / "data" / "README.md"):
         write_atomically(page, stamped(page.read_text(encoding="utf-8")))
 

@@ -37,7 +37,10 @@ def perform(run: Run, data, seed: int, progress: bool = True, watch=None, checkp
     model = _network(run, data, seed)
     if run.sharpness:
         watch, checkpoint = _measuring(model, data, watch), None  # a checkpoint would not hold what is measured after it
-    return fit(model, data, run.schedules, run.epochs, recipe, progress, watch, checkpoint=checkpoint)
+    history = fit(model, data, run.schedules, run.epochs, recipe, progress, watch, checkpoint=checkpoint)
+    if len(history.epochs) == run.epochs and any(run.name == _name_before(other) for other in DECLARED):
+        _trained[run.name, seed] = {name: value.clone() for name, value in model.state_dict().items()}
+    return history
 
 
 def _swept(run, data, recipe, progress) -> History:
@@ -47,14 +50,24 @@ def _swept(run, data, recipe, progress) -> History:
     return History({"lr": result.lrs, "loss": result.losses[0], "before": before}, [], data.source)
 
 
+_trained: dict = {}  # (name, seed) -> what a run left that another goes on with, for this session
+
+
+def _name_before(run: Run) -> str | None:
+    return f"{NETS[run.tier]}-{run.after}" if run.after else None
+
+
 def _network(run: Run, data, seed: int):
-    """A fresh network; or the one that the runs before this one leave, trained again."""
-    model, chain = models.build(run.model, data.train.classes, seed), []
-    while run.after:
-        run = find(run.experiment, f"{NETS[run.tier]}-{run.after}")
-        chain.insert(0, run)
-    for before in chain:
-        fit(model, data, before.schedules, before.epochs, replace(before.recipe, seed=seed), progress=False)
+    """A fresh network; or the one that the run before this one leaves, trained again unless this session just did."""
+    model = models.build(run.model, data.train.classes, seed)
+    if not run.after:
+        return model
+    before = find(run.experiment, _name_before(run))
+    if (before.name, seed) in _trained:
+        model.load_state_dict(_trained[before.name, seed])
+        return model
+    model = _network(before, data, seed)
+    fit(model, data, before.schedules, before.epochs, replace(before.recipe, seed=seed), progress=False)
     return model
 
 
@@ -123,7 +136,7 @@ def work(run: Run) -> float:
     """The images that a run trains on, those of the runs before it and of its measurements included: what its time goes with."""
     if run.sweep is not None:
         return run.sweep["steps"] * run.recipe.batch_size
-    before = work(find(run.experiment, f"{NETS[run.tier]}-{run.after}")) if run.after else 0
+    before = work(find(run.experiment, _name_before(run))) if run.after else 0
     return before + run.epochs * (run.images or (50_000 if run.split == "report" else 45_000)) * (1.5 if run.sharpness else 1)
 
 

@@ -143,7 +143,7 @@ def fit(
     run = checkpoints.identity(model, data, schedules, epochs, recipe) if checkpoint else None
     resume, history = checkpoints.load(checkpoint, run) if checkpoint else (None, History(source=data.source))
     stepping = steps(model, data, schedules, epochs, recipe, fast, resume)
-    before, log = history.steps, []
+    log = []  # of the epoch so far; the history has the rest
     total = epochs * images_of.steps_per_epoch(len(data.train), recipe.batch_size)
     with tqdm(total=total, initial=len(history), unit="step", disable=not progress, leave=False, file=sys.stdout, mininterval=0.2) as bar:
         try:
@@ -151,7 +151,8 @@ def fit(
                 log.append((*step.hyper.values(), step.loss))
                 if step.row is not None:
                     history.epochs.append(step.row)
-                    history.steps, history.how = _columns(before, step.hyper, log), step.how
+                    history.steps, history.how = _columns(history.steps, step.hyper, log), step.how
+                    log.clear()
                     if checkpoint:
                         checkpoints.save(checkpoint, run, step.state(), history)
                     _show(bar, step.row, epochs, data.held_out_name)
@@ -159,10 +160,10 @@ def fit(
                         watch(history)
                 bar.update()
         except KeyboardInterrupt:
-            print(f"Interrupted after {len(before.get('loss', ())) + len(log)} of {total} steps: here is the history so far.")
             stepping.close()
+            print(f"Interrupted after {len(history) + len(log)} of {total} steps: here is the history so far.")
     if log:
-        history.steps = _columns(before, step.hyper, log)
+        history.steps = _columns(history.steps, step.hyper, log)
     return history
 
 
@@ -220,7 +221,7 @@ def _epoch_row(model, data, recipe, epoch, step, losses, accuracies, start) -> d
 
 
 def _columns(before, names, log) -> dict[str, np.ndarray]:
-    """The log's rows as one array per name, after those of an earlier part of the run."""
+    """The log's rows as one array per name, after those of the steps before."""
     *hyper, losses = zip(*log)
     columns = {name: np.array(values, dtype=float) for name, values in zip(names, hyper)}
     columns["loss"] = torch.stack(losses).float().cpu().numpy().astype(float)

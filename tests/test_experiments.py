@@ -263,3 +263,16 @@ def test_the_time_a_run_takes_here_comes_from_this_machines_records(runs, real, 
     assert recording.seconds_per_image(SHORT, "cpu") == pytest.approx(record.content["seconds"] / 100_000)
     monkeypatch.setattr(recording, "_cpu_name", lambda: "another")
     assert recording.seconds_per_image(SHORT, "cpu") is None
+
+
+def test_what_this_session_trained_is_not_trained_again_for_the_run_after_it(data, monkeypatch):
+    first = replace(SHORT, name="tiny-first", epochs=1)
+    second = replace(SHORT, name="tiny-second", epochs=1, after="first")
+    declare(monkeypatch, first, second)
+    alone = recording.perform(second, data, 5, progress=False)
+    monkeypatch.setattr(recording, "_trained", {})
+    recording.perform(first, data, 5, progress=False)
+    calls, fit_it = [], recording.fit
+    monkeypatch.setattr(recording, "fit", lambda *args, **kwargs: calls.append(1) or fit_it(*args, **kwargs))
+    after = recording.perform(second, data, 5, progress=False)
+    assert len(calls) == 1 and after.steps["loss"].tolist() == alone.steps["loss"].tolist()

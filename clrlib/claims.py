@@ -1,0 +1,220 @@
+"""What the article and the papers claim, held against the recorded runs: verdict, effect and its interval. No torch.
+
+A claim compares final accuracies of recorded runs. Its verdict follows from one rule (`judge`), never from taste.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from clrlib import records, suggest
+from clrlib.history import RangeTest
+
+NETS = {"cpu": "tiny", "gpu": "resnet56"}
+ENOUGH = 0.5  # points of accuracy below which two policies count as the same
+
+
+class Effect(NamedTuple):
+    """A difference of two means in points of accuracy (or what `Comparison.unit` says), with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Run a against run b, each (experiment, name without the network).
+
+    expected  "more", "less" or "same";  by: how much more or less it takes, in the column's unit
+    """
+
+    about: str
+    a: tuple[str, str]
+    b: tuple[str, str]
+    expected: str = "more"
+    by: float = 0.0
+    column: str = "accuracy"
+    enough: float = ENOUGH
+
+    def effect(self, tier: str) -> Effect | None:
+        """Mean of a minus mean of b; None unless both have two seeds or more."""
+        a, b = (last_values(experiment, f"{NETS[tier]}-{name}", self.column) for experiment, name in (self.a, self.b))
+        return difference(a, b) if min(len(a), len(b)) > 1 else None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One sentence, where it stands, and the comparisons that decide it."""
+
+    text: str
+    source: str
+    comparisons: tuple[Comparison, ...]
+
+
+def last_values(experiment: str, name: str, column: str = "accuracy") -> np.ndarray:
+    """A column of the last epoch, of every recorded seed; a run that diverged counts with what it had."""
+    rows = [record.content["epochs"][-1] for record in records.load_all(experiment, name) if record.content["epochs"]]
+    return np.array([row[column] for row in rows if row.get(column) is not None], dtype=float)
+
+
+def difference(a, b) -> Effect:
+    """Mean of a minus mean of b with Welch's 95 % interval, which lets the two spreads differ.
+
+    With three seeds a side it is wide, as it should be. Two samples without any spread give an interval of no width.
+    """
+    from scipy.stats import ttest_ind
+
+    value = float(np.mean(a) - np.mean(b))
+    if np.ptp(a) == 0 and np.ptp(b) == 0:
+        return Effect(value, value, value)
+    interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return Effect(value, float(interval.low), float(interval.high))
+
+
+def judge(effect: Effect | None, expected: str, by: float = 0.0, enough: float = ENOUGH) -> str:
+    """ "holds", "fails", "open" where the interval does not decide, or "not recorded".
+
+    more, less  holds when the whole interval lies on that side of `by`; fails when it lies on the other side, or
+                within `enough` of it
+    same        holds when the whole interval lies within `enough` of 0; fails when none of it does
+    """
+    if effect is None:
+        return "not recorded"
+    low, high = (effect.low, effect.high) if expected != "less" else (-effect.high, -effect.low)
+    near = -enough < low and high < enough
+    if expected == "same":
+        return "holds" if near else "fails" if low > enough or high < -enough else "open"
+    return "holds" if low > by else "fails" if high < by or (near and not by) else "open"
+
+
+def verdict(claim: Claim, tier: str) -> tuple[str, str]:
+    """(verdict, what it rests on). Comparisons that come out differently make it "depends", named one by one."""
+    judged = [(c, effect := c.effect(tier), judge(effect, c.expected, c.by, c.enough)) for c in claim.comparisons]
+    there = [(c, effect, word) for c, effect, word in judged if effect]
+    words = [word for *_, word in there]
+    if not there:
+        return "not recorded", ""
+    overall = words[0] if len(set(words)) == 1 else "depends" if {"holds", "fails"} <= set(words) else "open"
+    said = [f"{c.about}: {effect}" + (f" {word}" if len(set(words)) > 1 else "") for c, effect, word in there]
+    return overall, "; ".join(said)
+
+
+# --- the claims -------------------------------------------------------------------------------------------------
+
+CYCLICAL = ("E3", "momentum-0.95-0.80")
+CONSTANT = ("E3", "momentum-0.9")
+
+CLAIMS = (
+    Claim(
+        "One cycle ends above a constant rate in the same epochs", "article; Smith 2018",
+        tuple(Comparison(f"against constant {rate}", CONSTANT, ("E4", f"constant-{rate}")) for rate in ("0.08", "0.8")),
+    ),
+    Claim(
+        "One cycle ends above step decay in the same epochs", "Smith and Topin 2017",
+        (Comparison("against step decay from 0.8", CONSTANT, ("E4", "step-0.8")),),
+    ),
+    Claim(
+        "One cycle reaches step decay's accuracy in a fraction of the iterations (1/7 in the article)", "article; Smith and Topin 2017",
+        (
+            Comparison("against step decay of twice its length", CONSTANT, ("E5", "step-10")),
+            Comparison("of four times its length", CONSTANT, ("E5", "step-20")),
+            Comparison("against He et al.'s 64k iterations", CYCLICAL, ("E5", "he-64k")),
+        ),
+    ),
+    Claim(
+        "The tail, down to a tenth of the lower bound, is worth having", "Smith 2018; article",
+        (Comparison("with against without", CONSTANT, ("E4", "triangular")),),
+    ),
+    Claim(
+        "Cyclical momentum does better than constant 0.9", "article (91.54 against 91.30)",
+        tuple(Comparison(f"0.95–{low} against 0.9", ("E3", f"momentum-0.95-{low}"), CONSTANT) for low in ("0.80", "0.85")),
+    ),
+    Claim(
+        "Cyclical momentum gives the same as the best constant one, without the search for it", "article; Smith 2018",
+        tuple(Comparison(f"against {m}", CYCLICAL, ("E3", f"momentum-{m}"), expected="same") for m in ("0.8", "0.85", "0.9", "0.95")),
+    ),
+    Claim(
+        "It is the effective rate that cyclical momentum changes: constant momentum matched to it does the same", "our question",
+        (Comparison("cyclical against matched", CYCLICAL, ("E3", "matched"), expected="same"),),
+    ),
+    Claim(
+        "Weight decay 1e-3 does worse than 1e-4 at rates up to 3", "article; Smith and Topin 2017",
+        (
+            Comparison("at 0.15–3", ("E6", "lr-0.15-wd-0.001"), ("E6", "lr-0.15-wd-0.0001"), "less"),
+            Comparison("at 0.3–3", ("E6", "lr-0.3-wd-0.001"), ("E6", "lr-0.3-wd-0.0001"), "less"),
+        ),
+    ),
+    Claim(
+        "It collapses there, by more than ten points", "article (“barely 60 %” against 85.97)",
+        (
+            Comparison("at 0.15–3", ("E6", "lr-0.15-wd-0.001"), ("E6", "lr-0.15-wd-0.0001"), "less", by=10),
+            Comparison("as its notebook ran it", ("E8", "row-4"), ("E8", "row-3-cold"), "less", by=10),
+        ),
+    ),
+    Claim(
+        "Weight decay 1e-5 does better than 1e-4 at rates of 3", "article (87.78 against 85.97)",
+        (
+            Comparison("at 0.15–3", ("E6", "lr-0.15-wd-1e-05"), ("E6", "lr-0.15-wd-0.0001")),
+            Comparison("at 0.3–3", ("E6", "lr-0.3-wd-1e-05"), ("E6", "lr-0.3-wd-0.0001")),
+        ),
+    ),
+    Claim(
+        "The largest batch is the best one", "article; Smith 2018",
+        tuple(
+            Comparison(f"{size} against 512, rate in proportion", ("E9", f"batch-{size}-linear"), ("E9", "batch-512"), expected)
+            for size, expected in ((128, "less"), (256, "less"), (1024, "more"), (2048, "more"), (4096, "more"), (8192, "more"))
+        ),
+    ),
+    Claim(
+        "The high rate in the middle leads to flatter minima", "article; Smith 2018",
+        tuple(
+            Comparison(f"final sharpness against {about}", ("E11", "one-cycle"), ("E11", name), "less", column="sharpness", enough=0.0)
+            for about, name in (("step decay", "step"), ("constant 0.08", "constant-0.08"))
+        ),
+    ),
+)  # fmt: skip
+
+
+# --- the range test's rules, against whole runs at each peak ---------------------------------------------------------
+
+
+def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Effect]]:
+    """Rule -> (its rate, its accuracy less the best recorded peak's, in points). {} where nothing is recorded.
+
+    Between two recorded peaks the accuracy of each seed is read off a straight line in the logarithm of the rate.
+    """
+    tests = [record.history for record in records.load_all("E1", f"{NETS[tier]}-{sweep}")]
+    rates, outcomes = ground_truth(tier)
+    if not tests or not len(rates):
+        return {}
+    swept, best = RangeTest.of(tests), outcomes[:, outcomes.mean(axis=0).argmax()]
+    answers = {rule: answer.rate for rule, answer in suggest.suggest_all(swept.lrs, swept.losses).items() if answer}
+    read = {rule: np.array([np.interp(np.log(rate), np.log(rates), seed) for seed in outcomes]) for rule, rate in answers.items()}
+    return {rule: (rate, difference(read[rule], best)) for rule, rate in answers.items()}
+
+
+def ground_truth(tier: str) -> tuple[np.ndarray, np.ndarray]:
+    """E2's (peak rates, rising; final validation accuracies [seeds, peaks]), of the seeds that every peak has."""
+    found, start = {}, f"{NETS[tier]}-peak-"
+    for record in records.load_all("E2"):
+        if record.name.startswith(start):
+            found.setdefault(float(record.name[len(start) :]), {})[record.seed] = record.history.accuracy
+    rates = np.array(sorted(found))
+    seeds = sorted(set.intersection(*map(set, found.values()))) if found else []
+    return rates, np.array([[found[rate][seed] for rate in rates] for seed in seeds])
+
+
+def running_accuracy(epochs: list[dict]) -> np.ndarray:
+    """What the article's notebook printed after each epoch: right answers over all batches so far, training and test alike.
+
+    epochs  the rows of a run; 50,000 training and 10,000 test images an epoch, as there. In percent, shape [epochs]
+    """
+    per_epoch = np.array([50_000 * row["train_accuracy"] + 10_000 * row["accuracy"] for row in epochs])
+    return np.cumsum(per_epoch) / (60_000 * np.arange(1, len(epochs) + 1))

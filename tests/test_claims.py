@@ -1,0 +1,122 @@
+"""Claims and the page made of them: verdicts against cases whose answer is plain, effects against numpy by hand."""
+
+import numpy as np
+import pytest
+
+from clrlib import claims, records, results
+from clrlib.claims import Claim, Comparison, Effect
+from clrlib.history import History
+
+
+def keep(experiment, name, accuracies, recipe=None, **columns):
+    for seed, accuracy in enumerate(accuracies):
+        row = {"epoch": 1, "step": 98, "accuracy": accuracy, "train_accuracy": 50.0, "seconds": 2.0, **columns}
+        log = History({"loss": np.ones(3), "lr": np.ones(3)}, [row])
+        environment = {"machine": "CPU, X", "threads": 2, "precision": "fp32", "torch": "2"}
+        records.save(experiment, name, seed, "cpu", recipe or {"split": "report"}, log, environment, "abc", 3.0)
+
+
+def test_the_interval_is_welchs_by_hand():
+    a, b = np.array([81.2, 82.1, 81.7]), np.array([76.0, 77.9, 75.1, 76.4])
+    va, vb = a.var(ddof=1) / 3, b.var(ddof=1) / 4
+    freedom = (va + vb) ** 2 / (va**2 / 2 + vb**2 / 3)
+    from scipy.special import stdtrit  # the inverse of Student's distribution, another way than the tested one
+
+    half = stdtrit(freedom, 0.975) * np.sqrt(va + vb)
+    effect = claims.difference(a, b)
+    np.testing.assert_allclose(effect, (a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half))
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    random, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        effect = claims.difference(random.normal(1, 1, 3), random.normal(0, 2, 3))
+        hits += effect.low <= 1 <= effect.high
+    assert 0.92 <= hits / 400 <= 0.99
+
+
+def test_two_samples_without_spread_differ_exactly():
+    assert claims.difference([3.0, 3.0], [1.0, 1.0]) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "effect, expected, by, verdict",
+    [
+        ((2.0, 1.0, 3.0), "more", 0, "holds"), ((2.0, -1.0, 5.0), "more", 0, "open"), ((0.1, -0.2, 0.4), "more", 0, "fails"),
+        ((-2.0, -3.0, -1.0), "more", 0, "fails"), ((0.3, 0.1, 0.45), "more", 0, "holds"),
+        ((-2.0, -3.0, -1.0), "less", 0, "holds"), ((2.0, 1.0, 3.0), "less", 0, "fails"), ((-2.0, -5.0, 1.0), "less", 0, "open"),
+        ((-2.0, -3.0, -1.0), "less", 10, "fails"), ((-20.0, -25.0, -15.0), "less", 10, "holds"), ((-12.0, -25.0, -5.0), "less", 10, "open"),
+        ((0.1, -0.2, 0.4), "same", 0, "holds"), ((2.0, 1.0, 3.0), "same", 0, "fails"), ((-2.0, -3.0, -1.0), "same", 0, "fails"),
+        ((0.1, -0.8, 0.9), "same", 0, "open"), ((0.8, 0.4, 1.2), "same", 0, "open"),
+    ],
+)  # fmt: skip
+def test_a_verdict_follows_from_the_interval(effect, expected, by, verdict):
+    assert claims.judge(Effect(*effect), expected, by) == verdict
+
+
+def test_without_runs_there_is_no_verdict(runs):
+    keep("E1", "tiny-a", [80.0])
+    keep("E1", "tiny-b", [70.0, 71.0])
+    claim = Claim("a beats b", "us", (Comparison("a against b", ("E1", "a"), ("E1", "b")),))
+    assert claims.verdict(claim, "cpu") == claims.verdict(claim, "gpu") == ("not recorded", "")
+
+
+def test_parts_that_differ_make_it_depend_and_are_named(runs):
+    for name, values in {"a": [80.0, 80.1, 80.2], "b": [70.0, 70.1, 70.2], "c": [90.0, 90.1, 90.2], "d": [60.0, 80.0, 99.0]}.items():
+        keep("E1", f"tiny-{name}", values)
+    parts = {name: Comparison(f"against {name}", ("E1", "a"), ("E1", name)) for name in "bcd"}
+    assert claims.verdict(Claim("", "", (parts["b"],)), "cpu") == ("holds", "against b: +10.00 [+9.77, +10.23]")
+    word, rests = claims.verdict(Claim("", "", (parts["b"], parts["c"])), "cpu")
+    assert word == "depends" and rests == "against b: +10.00 [+9.77, +10.23] holds; against c: −10.00 [−10.23, −9.77] fails"
+    assert claims.verdict(Claim("", "", (parts["b"], parts["d"])), "cpu")[0] == "open"
+
+
+def test_a_rule_loses_what_lies_between_its_rate_and_the_best_peak(runs, monkeypatch):
+    for peak, accuracy in ((0.1, 70.0), (1.0, 80.0), (10.0, 60.0)):
+        keep("E2", f"tiny-peak-{peak:g}", [accuracy - 1, accuracy, accuracy + 1])
+    log = History({"lr": np.geomspace(1e-3, 10, 60), "loss": np.linspace(2, 1, 60), "before": np.full(60, 2.0)})
+    records.save("E1", "tiny-100", 0, "cpu", {}, log, {}, "abc", 3.0)
+    answer = claims.suggest.Suggestion("valley", 10**-0.5, "")
+    monkeypatch.setattr(
+        claims.suggest, "suggest_all", lambda lrs, losses: {"valley": answer, "slide": claims.suggest.Suggestion("slide", None, "")}
+    )
+    assert set(claims.lost_by_rule("cpu")) == {"valley"} and claims.lost_by_rule("gpu") == {}
+    rate, effect = claims.lost_by_rule("cpu")["valley"]
+    assert rate == 10**-0.5 and effect.value == pytest.approx(-5)
+
+
+def test_the_running_accuracy_gives_back_the_articles_own_arithmetic():
+    """FACTS of its log: after epoch e it has counted 60,000 e images; test answers follow from two printed figures."""
+    random = np.random.default_rng(1)
+    train, test = random.integers(20_000, 50_001, 30), random.integers(2_000, 10_001, 30)
+    printed = claims.running_accuracy([{"train_accuracy": a / 500, "accuracy": b / 100} for a, b in zip(train, test)])
+    before = np.concatenate([[0], printed[:-1] * 60_000 * np.arange(1, 30)])
+    recovered = (printed * 60_000 * np.arange(1, 31) - before) / 100 - train
+    np.testing.assert_allclose(recovered, test, atol=1e-6)
+
+
+def test_the_page_names_what_is_not_recorded(runs):
+    page = results.page()
+    assert page.count("**not recorded**") == 2 * len(claims.CLAIMS) and page.count("not recorded yet") == 8
+    assert page == results.page() and max(map(len, page.splitlines())) < 2_000
+
+
+def test_a_recorded_run_is_in_the_page_with_all_that_makes_it_worth_believing(runs):
+    keep("E3", "tiny-momentum-0.9", [81.0, 82.0])
+    row = next(line for line in results.page().splitlines() if line.startswith("| E3 | tiny-momentum-0.9 "))
+    assert row == "| E3 | tiny-momentum-0.9 | test | 81.50 ± 0.71 | 2 | 98 | 2 | CPU, X, 2 threads, fp32, torch 2 |"
+
+
+def test_the_committed_page_is_what_the_records_give():
+    """Outside of the `runs` fixture: the repository's own records."""
+    assert (records.root().parent / "RESULTS.md").read_text(encoding="utf-8") == results.page()
+
+
+def test_every_compared_run_is_declared():
+    from clrlib import experiments
+
+    declared = {(run.experiment, run.name, run.tier) for run in experiments.DECLARED}
+    for claim in claims.CLAIMS:
+        for c in claim.comparisons:
+            assert any(all((e, f"{net}-{name}", tier) in declared for e, name in (c.a, c.b)) for tier, net in claims.NETS.items()), c.about
+    assert claims.NETS == experiments.NETS
