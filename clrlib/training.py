@@ -151,8 +151,8 @@ def fit(
                 log.append((*step.hyper.values(), step.loss))
                 if step.row is not None:
                     history.epochs.append(step.row)
-                    history.steps, history.how = _columns(history.steps, step.hyper, log), step.how
-                    log.clear()
+                    columns = _columns(history.steps, step.hyper, log)
+                    history.steps, history.how, log = columns, step.how, []
                     if checkpoint:
                         checkpoints.save(checkpoint, run, step.state(), history)
                     _show(bar, step.row, epochs, data.held_out_name)
