@@ -210,7 +210,7 @@ def fewer_images(tier):
 
 def curvature(tier):
     """E11: the largest Hessian eigenvalue along a run, beside 2 (1 + momentum) / rate."""
-    epochs = {"cpu": 5, "gpu": 30}[tier]
+    epochs = {"cpu": 3, "gpu": 30}[tier]
     for name, lr in (("one-cycle", LR), ("step", s.step_decay(0.8)), ("constant-0.08", 0.08)):
         yield _run(tier, "E11", name, name.replace("-", " "), epochs=epochs, schedules={"lr": lr}, sharpness=True)
 
@@ -247,11 +247,18 @@ def best(tier):
         yield slow("resnet9", "Page's recipe: 24 epochs, cutout", PAGE, seeds=10, split="report", model="resnet9", epochs=24, cutout=8)
 
 
+def noise(tier):
+    """E14: twenty seeds of one short run: how far apart equal runs end."""
+    epochs = {"cpu": 2, "gpu": 15}[tier]
+    yield _run(tier, "E14", "seeds", f"one cycle, {epochs} epochs, twenty seeds", epochs=epochs, seeds=20, schedules={"lr": LR})
+
+
 DECLARED = tuple(
     run
     for tier in NETS
     for experiment in (
         range_tests, peaks, momenta, policies, baselines, decays, grid, published, batches, fewer_images, curvature, adamw, best,
+        noise,
     )
     for run in experiment(tier)
 )  # fmt: skip

@@ -148,7 +148,7 @@ def captured(work):
             work()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side):  # the warm-ups' stream: autograd may still hold on to it
         outputs = work()
     return graph.replay, outputs
 
