@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clrlib.validate import count
+from clrlib.validate import count, number, positive
 
 
 class Surface(NamedTuple):
@@ -33,9 +33,20 @@ def bowl(flat: float = 1.0, steep: float = 1.0) -> Surface:
     return Surface("bowl", lambda p: (curvature * np.square(p)).sum(-1) / 2, lambda p: curvature * p, (-4.0, 1.5))
 
 
+def ravine(flat: float = 1.0, steep: float = 10.0, degrees: float = 30.0) -> Surface:
+    """The bowl of curvatures `flat` and `steep`, turned: p H p / 2 with H = R diag(flat, steep) R^T.
+
+    Its start is turned with it, so that plain descent and momentum take the bowl's steps in another direction.
+    """
+    level, angle = bowl(flat, steep), np.deg2rad(number(degrees, "degrees"))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    start = tuple((turn @ level.start).tolist())
+    return Surface("ravine", lambda p: level.value(np.asarray(p) @ turn), lambda p: level.gradient(np.asarray(p) @ turn) @ turn.T, start)
+
+
 def saddle(up: float = 1.0, down: float = 0.1) -> Surface:
     """(up * x^2 - down * y^2) / 2: a pass between two hills, flat in its middle."""
-    curvature = np.array([up, -down], dtype=float)
+    curvature = np.array([positive(up, "up"), -positive(down, "down")])
     return Surface("saddle", lambda p: (curvature * np.square(p)).sum(-1) / 2, lambda p: curvature * p, (2.0, 1e-3), None)
 
 
@@ -79,16 +90,19 @@ def descend(
            They are one and the same until the rate changes (Sutskever et al. 2013, section 2)
     noise  standard deviation of Gaussian noise added to each gradient
     """
-    rates = np.broadcast_to(np.asarray(rate, dtype=float), (count("steps", steps),))
-    if (rates < 0).any() or not np.isfinite(rates).all() or not 0 <= momentum < 1:
-        raise ValueError(f"need finite rates from 0 up and a momentum in [0, 1); got rate={rate} and momentum={momentum}")
+    rates = _rates(rate, steps)
+    if (rates < 0).any() or not np.isfinite(rates).all() or not 0 <= momentum < 1 or not 0 <= noise < np.inf:
+        raise ValueError(
+            f"need finite rates and noise from 0 up, a momentum in [0, 1); got rate={rate}, momentum={momentum}, noise={noise}"
+        )
     if form not in ("pytorch", "sutskever"):
         raise ValueError(f"form {form!r} is unknown: 'pytorch' or 'sutskever'")
-    random, point, velocity = np.random.default_rng(seed), np.array(start or surface.start, dtype=float), np.zeros(2)
+    shaken = noise * np.random.default_rng(seed).standard_normal((steps, 2))
+    point, velocity = _place(surface.start if start is None else start), np.zeros(2)
     path = [point]
     with np.errstate(all="ignore"):
-        for lr in rates:
-            gradient = surface.gradient(point) + noise * random.standard_normal(2)
+        for lr, shake in zip(rates, shaken):
+            gradient = surface.gradient(point) + shake
             if form == "pytorch":
                 velocity = momentum * velocity + gradient
                 point = point - lr * velocity
@@ -100,8 +114,89 @@ def descend(
     return np.array(path)
 
 
+def _rates(rate, steps) -> np.ndarray:
+    """One rate for each of `steps` steps."""
+    rates = np.asarray(rate, dtype=float)
+    if rates.ndim and rates.shape != (steps,):
+        raise ValueError(f"rate must be one number or one for each of {steps} steps, got {rates.shape}")
+    return np.broadcast_to(rates, (count("steps", steps),))
+
+
+def _place(start) -> np.ndarray:
+    """A starting point, as two finite numbers."""
+    point = np.array(start, dtype=float)
+    if point.shape != (2,) or not np.isfinite(point).all():
+        raise ValueError(f"start must be two finite numbers, got {start}")
+    return point
+
+
+def arrival(surface: Surface, path, share: float = 0.01) -> int | None:
+    """The first step from which on the path stays within `share` of its first distance to the minimum; None if it never does.
+
+    Raises ValueError for a surface that has no minimum.
+    """
+    if surface.lowest is None:
+        raise ValueError(f"the {surface.name} has no minimum to arrive at")
+    distance = np.linalg.norm(np.asarray(path) - surface.lowest, axis=-1)
+    outside = np.flatnonzero(~(distance <= share * distance[0]))  # NaN is outside
+    first = int(outside[-1]) + 1 if len(outside) else 0
+    return first if first < len(distance) else None
+
+
+def departure(path, distance: float = 1.0) -> int | None:
+    """The first step at which the path is `distance` away from the ridge y = 0 of `saddle`; None if it never is."""
+    away = np.flatnonzero(np.abs(np.asarray(path)[:, 1]) >= distance)
+    return int(away[0]) if len(away) else None
+
+
+# --- how large a rate may be -------------------------------------------------------------------------
+
+
 def highest_rate(curvature: float, momentum: float = 0.0) -> float:
     """The rate at which descent on a quadratic stops converging: 2 (1 + momentum) / curvature (Polyak 1964)."""
     if not curvature > 0:
         raise ValueError(f"curvature must be positive, got {curvature}")
     return 2 * (1 + momentum) / curvature
+
+
+def curvatures(surface: Surface, point=None, h: float = 1e-4) -> np.ndarray:
+    """The surface's two curvatures at a point (its minimum, if none is given), in ascending order.
+
+    They are the eigenvalues of the Hessian, which is taken from differences of the gradient over 2 h: exact
+    for a quadratic, to about h^2 otherwise.
+    """
+    point = _place((surface.lowest or (0.0, 0.0)) if point is None else point)
+    rows = (surface.gradient(point + h * np.eye(2)) - surface.gradient(point - h * np.eye(2))) / (2 * h)
+    return np.linalg.eigvalsh((rows + rows.T) / 2)
+
+
+def factors(curvature: float, rate: float, momentum: float = 0.0) -> np.ndarray:
+    """What a step multiplies the distance by in a direction of this curvature, in the long run: complex, shape [2].
+
+    The roots z of z^2 - (1 + momentum - rate * curvature) z + momentum = 0. Below size 1 the distance shrinks, a negative
+    or complex one swings. Without momentum they are 1 - rate * curvature and 0.
+    """
+    middle = 1 + momentum - rate * curvature
+    root = np.emath.sqrt(middle**2 - 4 * momentum)
+    return np.array([middle + root, middle - root], dtype=complex) / 2
+
+
+def outlook(curvature, rate: float, momentum: float = 0.0) -> str:
+    """What descent does on a quadratic of these curvatures, at a constant rate and without noise.
+
+    "diverges", "swings for ever" (exactly at the highest rate of the steepest direction), "escapes" (along a negative
+    curvature), "converges, swinging" (some factor is negative or complex) or "converges". Raises ValueError for a rate
+    of 0 or below, a momentum outside [0, 1), and where all curvatures are 0.
+    """
+    bends = np.atleast_1d(np.asarray(curvature, dtype=float))
+    if not 0 <= momentum < 1 or not bends.any():
+        raise ValueError(f"need a momentum in [0, 1) and a curvature other than 0; got momentum={momentum} and curvature={curvature}")
+    share = positive(rate, "rate") * max(bends.max(), 0) / (2 * (1 + momentum))
+    if share > 1 + 1e-9:
+        return "diverges"
+    if (bends < 0).any():
+        return "escapes"
+    if share > 1 - 1e-9:
+        return "swings for ever"
+    z = np.array([factors(bend, rate, momentum) for bend in bends[bends > 0]])
+    return "converges, swinging" if (z.real < -1e-9).any() or (np.abs(z.imag) > 1e-9).any() else "converges"

@@ -11,7 +11,7 @@ import html
 import ipywidgets as w
 import numpy as np
 
-from clrlib import plots
+from clrlib import landscapes, plots
 from clrlib.history import RangeTest
 from clrlib.schedules import Schedule, one_cycle, one_cycle_momentum
 
@@ -132,6 +132,42 @@ def pytorch_source(schedules: dict, steps: int) -> str:
         knots, values = (", ".join(f"{x:.6g}" for x in xs) for xs in (value.knots, value.values))
         lines.append(f'        group["{name}"] = float(np.interp(progress, [{knots}], [{values}]))')
     return "\n".join(lines) + "\n"
+
+
+# --- gradient descent ----------------------------------------------------------------------------------
+
+SUITS = {"bowl": (0.15, 50), "ravine": (0.15, 50), "saddle": (1.0, 200), "Rosenbrock": (0.001, 500), "Beale": (0.01, 500)}
+
+
+def playground() -> w.VBox:
+    """Descend five surfaces at any rate, momentum and noise, and see where the rate stands against the highest stable one.
+
+    Another surface brings a rate and a number of steps that suit it; its other values stay.
+    """
+    controls = {
+        "name": w.Dropdown(options=list(landscapes.SURFACES), value="ravine", description="surface", style=WIDE, layout=ROW),
+        "rate": _choice("learning rate", 0.15, _rates(-4, 1)),
+        "momentum": _choice("momentum", 0, (0, 0.2, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)),
+        "conditioning": _choice("conditioning", 10, (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
+        "noise": _choice("noise", 0, (0, 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3)),
+        "steps": _choice("steps", 50, (10, 20, 50, 100, 200, 500, 1000)),
+    }
+
+    def suit(change):
+        controls["rate"].value, controls["steps"].value = SUITS[change["new"]]
+        controls["conditioning"].disabled = change["new"] in ("Rosenbrock", "Beale")
+
+    controls["name"].observe(suit, "value")
+    figure = landscapes.playground(**{name: control.value for name, control in controls.items()})
+    return explore(lambda **values: landscapes.playground(**values, figure=figure), controls, say=describe_descent)
+
+
+def describe_descent(name, conditioning, rate, momentum, noise, steps) -> str:
+    """The playground's picture in a sentence: where the rate stands, what the path did, and its loss."""
+    place, path = landscapes.surface(name, conditioning), landscapes.walk(name, conditioning, rate, momentum, noise, steps)
+    first, last = place.value(path[0]), place.value(path[-1])
+    said = f"{name[0].upper()}{name[1:]}: {landscapes.verdict(place, rate, momentum, noise)}."
+    return f"{said} Measured: {landscapes.outcome(place, path)}; the loss goes from {first:.3g} to {last:.3g} in {steps} steps."
 
 
 # --- the range test ----------------------------------------------------------------------------------

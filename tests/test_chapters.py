@@ -20,7 +20,7 @@ from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "03_range_test": 4, "05_one_cycle": 4}
+EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 4}
 
 
 def read(path):
@@ -122,6 +122,14 @@ def test_solutions_00():
     answers, accuracies = solutions("00"), [84.1, 83.7, 84.4]
     assert checks.total_steps(answers.steps)
     assert checks.standard_error(answers.error_of_the_mean(accuracies), accuracies)
+
+
+def test_solutions_01():
+    answers = solutions("01")
+    assert checks.stable_rate(answers.my_limit)
+    assert checks.steps_needed(answers.my_steps)
+    assert checks.other_momentum(answers.my_momentum)
+    assert checks.through_the_ravine(answers.my_pair)
 
 
 def test_solutions_03(capsys):

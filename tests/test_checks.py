@@ -14,6 +14,20 @@ def log(accuracy, steps=10):
     return History({"loss": np.ones(steps)}, [{"accuracy": accuracy}])
 
 
+def rolling(form):
+    """Momentum in one of its forms, as an answer to the third exercise of chapter 01."""
+
+    def walk(gradient, start, rates, momentum):
+        p, v, path = np.array(start), np.zeros(2), [start]
+        for rate in rates:
+            v = momentum * v + (gradient(p) if form == "pytorch" else -rate * gradient(p))
+            p = p - rate * v if form == "pytorch" else p + v
+            path.append(p)
+        return path
+
+    return walk
+
+
 def after_the_step(rates, losses):
     return rates[:-1], losses[1:]
 
@@ -21,6 +35,10 @@ def after_the_step(rates, losses):
 RIGHT = {
     "total_steps": (9310,),
     "standard_error": (np.std(ACCURACIES, ddof=1) / 3**0.5, ACCURACIES),
+    "stable_rate": (lambda bends, momentum: 2 * (1 + momentum) / max(bends),),
+    "steps_needed": (lambda curvature, rate, share: np.ceil(np.log(share) / np.log(abs(1 - rate * curvature))),),
+    "other_momentum": (rolling("sutskever"),),
+    "through_the_ravine": ((0.033, 0.67),),
     "sweep": (lambda i, low, high, steps: low * (high / low) ** (i / (steps - 1)),),
     "after_the_step": (after_the_step,),
     "smoothing_lag": (10 ** (6 * 9 / 99),),
@@ -33,6 +51,28 @@ RIGHT = {
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
     "standard_error": [((np.std(ACCURACIES, ddof=1), ACCURACIES), "single runs"), ((np.std(ACCURACIES), ACCURACIES), "ddof=1")],
+    "stable_rate": [
+        ((lambda bends, momentum: 2 * (1 + momentum) / min(bends),), "flattest"),
+        ((lambda bends, momentum: 2 / max(bends),), "without momentum it is right"),
+        ((lambda bends, momentum: 1 / max(bends),), "your function gives 0.1"),
+    ],
+    "steps_needed": [
+        ((lambda curvature, rate, share: np.log(share) / np.log(abs(1 - rate * curvature)),), "Round up"),
+        ((lambda curvature, rate, share: np.ceil(np.log(share) / np.log(max(1 - rate * curvature, 1e-9))),), "factor is negative"),
+        ((lambda curvature, rate, share: 10,), "takes 44 steps"),
+    ],
+    "other_momentum": [
+        ((rolling("pytorch"),), "PyTorch's form"),
+        ((lambda *args: rolling("sutskever")(*args)[1:],), "shape (21, 2)"),
+        ((lambda gradient, start, rates, momentum: rolling("sutskever")(gradient, start, rates, 0.5),), "at step 2 of 20"),
+    ],
+    "through_the_ravine": [
+        (((0.05, 0.67),), "not below the highest stable rate"),
+        (((0.03, 0.95),), "try less momentum"),
+        (((0.0198, 0),), "crawls"),
+        (((0.001, 0.5),), "more momentum"),
+        ((0.03,), "stopped with"),
+    ],
     "sweep": [
         ((lambda i, low, high, steps: low + (high - low) * i / (steps - 1),), "linear"),
         ((lambda i, low, high, steps: low * (high / low) ** ((i + 1) / steps),), "one step late"),

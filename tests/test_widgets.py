@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clrlib import plots, widgets
+from clrlib import landscapes, plots, widgets
 from clrlib import schedules as s
 from clrlib.history import RangeTest
 
@@ -118,6 +118,69 @@ def test_the_code_shown_is_the_code_tested():
 def test_curved_segments_are_refused(curve):
     with pytest.raises(ValueError, match=f"lr has curved segments .*{curve.eases[0]}"):
         widgets.pytorch_source({"lr": curve}, 100)
+
+
+# --- the playground ------------------------------------------------------------------------------------------
+
+MOVES = {"surface": "saddle", "learning rate": 0.03, "momentum": 0.9, "conditioning": 50, "noise": 0.3, "steps": 20}
+
+
+def test_every_control_of_the_playground_is_tried():
+    controls, *_ = parts(widgets.playground())
+    assert set(MOVES) | {""} == set(controls)  # the caption has no description
+
+
+@pytest.mark.parametrize("name, value", MOVES.items(), ids=MOVES)
+def test_moving_a_control_of_the_playground_redraws_and_reset_restores_it(name, value):
+    box = widgets.playground()
+    controls, reset, picture, caption, _ = parts(box)
+    before = picture.value, caption.value, box.values()
+    controls[name].value = value
+    assert picture.value != before[0] and picture.value == plots.png(landscapes.playground(**box.values()))
+    assert caption.value != before[1] and caption.value == html.escape(widgets.describe_descent(**box.values()))
+    reset.click()
+    assert (picture.value, caption.value, box.values()) == before
+
+
+def test_another_surface_brings_a_rate_that_suits_it():
+    box = widgets.playground()
+    controls, reset, *_ = parts(box)
+    for name in landscapes.SURFACES:
+        controls["surface"].value = name
+        values = box.values()
+        assert values["rate"] < landscapes.limit(landscapes.surface(name, values["conditioning"]))
+        assert controls["conditioning"].disabled == (landscapes.surface(name, 2) is landscapes.surface(name, 3) or name[0].isupper())
+    reset.click()
+    assert not controls["conditioning"].disabled
+
+
+def test_reset_undoes_a_change_of_surface_and_rate():
+    box = widgets.playground()
+    controls, reset, picture, *_ = parts(box)
+    before = picture.value, box.values()
+    controls["surface"].value = "Beale"
+    controls["learning rate"].value = 0.03
+    reset.click()
+    assert (picture.value, box.values()) == before
+
+
+@pytest.mark.parametrize("name", landscapes.SURFACES)
+def test_no_combination_of_the_playground_ends_in_a_message(name):
+    box = widgets.playground()
+    controls, _, picture, caption, _ = parts(box)
+    controls["surface"].value = name
+    for end in (0, -1):
+        for control in ("learning rate", "momentum", "conditioning", "noise", "steps"):
+            controls[control].value = controls[control].options[end][1]
+            assert not caption.value.startswith("<b>")
+            assert bytes(picture.value) == plots.png(landscapes.playground(**box.values()))
+
+
+def test_the_caption_says_where_the_rate_stands_and_what_happened():
+    said = widgets.describe_descent("ravine", 10, 0.15, 0, 0, 50)
+    assert "rate 0.15 is 75 % of the highest stable rate: converges, swinging" in said
+    assert "Measured: there at step 28; the loss goes from 19.2 to" in said and said.endswith("in 50 steps.")
+    assert "Measured: blown up" in widgets.describe_descent("bowl", 10, 3.0, 0, 0, 50)
 
 
 # --- smoothing -----------------------------------------------------------------------------------------------
