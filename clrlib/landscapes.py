@@ -70,6 +70,8 @@ def parabola(x, curvature: float = 1.0, ax=None, title: str = ""):
 @styled
 def levels(place: Surface, ax=None, title: str | None = None):
     """A surface from above: its lines of equal height, darker where it is lower, a cross at its minimum."""
+    if place.name not in SURFACES:
+        raise ValueError(f"no window is known for a surface {place.name!r}: {', '.join(SURFACES)}")
     ax = ax if ax is not None else axes()
     left, right, bottom, top = SURFACES[place.name][1]
     x, y = np.linspace(left, right, 181), np.linspace(bottom, top, 121)
@@ -163,6 +165,7 @@ def playground(name: str, conditioning: float, rate: float, momentum: float, noi
     """
     place = surface(name, conditioning)
     walked = walk(name, conditioning, rate, momentum, noise, steps)
+    said = verdict(place, rate, momentum, noise)
     figure = figure if figure is not None else _panels()
     above, curve, strip = figure.axes
     if figure.get_gid() != f"{name} {conditioning}":
@@ -173,7 +176,8 @@ def playground(name: str, conditioning: float, rate: float, momentum: float, noi
         ax.lines[0].set(data=data, color=colour)
     curve.set_xlim(0, steps)
     curve.set_title(outcome(place, walked), color=colour)
-    _mark(strip, place, rate, momentum, noise)
+    _mark(strip, place, rate, momentum)
+    strip.set_title(said, fontsize=10, color=colour)
     return figure
 
 
@@ -193,8 +197,8 @@ def _panels():
     strip.bar(RATES[0], 1, width=1, align="edge", color="#DBEBEE")
     for style, height in (("--", (0, 1)), ("-", (0, 1)), ("o", (0.27,))):
         strip.plot([1] * len(height), height, style, color=COLOURS["lr"], linewidth=1.5)
-    for side in ("right", "left"):
-        strip.text(1, 0.68, "", ha=side, va="center", fontsize=9)
+    strip.text(1, 0.68, "", ha="right", va="center", fontsize=9, color=COLOURS["lr"])
+    strip.text(1, 0.68, "", ha="left", va="center", fontsize=9)
     return figure
 
 
@@ -216,18 +220,16 @@ def _set_out(above, curve, place: Surface):
     curve.locator_params(axis="x", nbins=3)
 
 
-def _mark(strip, place: Surface, rate: float, momentum: float, noise: float):
-    """Move the strip's lines to the highest stable rates, its dot to the rate, and say what follows from them."""
+def _mark(strip, place: Surface, rate: float, momentum: float):
+    """Move the strip's lines to the highest stable rates, without momentum and with it, and its dot to the rate."""
     plain, highest = limit(place), limit(place, momentum)
     colour = COLOURS["momentum" if momentum else "lr"]
     strip.patches[0].set_width(highest - RATES[0])
     strip.lines[0].set_xdata([plain, plain])
     strip.lines[1].set(xdata=[highest, highest], color=colour)
     strip.lines[2].set(xdata=[rate], color=colour)
-    left, right = strip.texts[1], strip.texts[0]
-    left.set(x=highest * 1.08, text=f"2(1+μ)/λ = {highest:.3g}" if momentum else f"2/λ = {plain:.3g}", color=colour, ha="left")
-    right.set(x=plain / 1.08, text=f"2/λ = {plain:.3g}" if momentum else "", color=COLOURS["lr"], ha="right")
-    strip.set_title(verdict(place, rate, momentum, noise), fontsize=10, color=colour)
+    strip.texts[0].set(x=plain / 1.08, text=f"2/λ = {plain:.3g}" if momentum else "")
+    strip.texts[1].set(x=highest * 1.08, text=f"{'2(1+μ)/λ' if momentum else '2/λ'} = {highest:.3g}", color=colour)
 
 
 def verdict(place: Surface, rate: float, momentum: float = 0.0, noise: float = 0.0) -> str:

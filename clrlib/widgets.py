@@ -167,7 +167,8 @@ def describe_descent(name, conditioning, rate, momentum, noise, steps) -> str:
     place, path = landscapes.surface(name, conditioning), landscapes.walk(name, conditioning, rate, momentum, noise, steps)
     first, last = place.value(path[0]), place.value(path[-1])
     said = f"{name[0].upper()}{name[1:]}: {landscapes.verdict(place, rate, momentum, noise)}."
-    return f"{said} Measured: {landscapes.outcome(place, path)}; the loss goes from {first:.3g} to {last:.3g} in {steps} steps."
+    ending = f"to {last:.3g} in {steps} steps" if np.isfinite(last) else "out of sight"
+    return f"{said} Measured: {landscapes.outcome(place, path)}; the loss goes from {first:.3g} {ending}."
 
 
 # --- the range test ----------------------------------------------------------------------------------

@@ -162,6 +162,14 @@ def test_the_outcome_is_measured_from_the_path(place, rate, steps, said):
         assert (distance[28:] <= 0.01).all() and distance[27] > 0.01
 
 
+def test_a_refused_value_leaves_the_figure_as_it_was():
+    figure = landscapes.playground(*START["bowl"])
+    before = figures.png(figure)
+    with pytest.raises(ValueError, match="rate must be above 0"):
+        landscapes.playground("Beale", 10, 0, 0, 0, 50, figure)
+    assert figures.png(figure) == before
+
+
 def test_paths_are_kept_and_can_not_be_changed():
     values = ("bowl", 10, 0.1, 0, 0, 20)
     assert landscapes.walk(*values) is landscapes.walk(*values)
@@ -175,6 +183,7 @@ def test_paths_are_kept_and_can_not_be_changed():
         (lambda: landscapes.surface("hill"), "surface 'hill' is unknown: bowl, ravine"),
         (lambda: landscapes.surface("bowl", 0.5), "conditioning must be finite and at least 1, got 0.5"),
         (lambda: landscapes.surface("Beale", np.inf), "got inf"),
+        (lambda: landscapes.levels(LINE._replace(name="hill")), "no window is known for a surface 'hill'"),
         (lambda: landscapes.playground("bowl", 10, 0.1, 1.0, 0, 50), "momentum=1.0"),
         (lambda: landscapes.playground("bowl", 10, 0.1, 0, -1, 50), "noise=-1"),
         (lambda: landscapes.playground("bowl", 10, 0, 0, 0, 50), "rate must be above 0"),
