@@ -124,7 +124,6 @@ CLAIMS = (
         "One cycle reaches step decay's accuracy in a fraction of the iterations (1/7 in the article)", "article; Smith and Topin 2017",
         (
             Comparison("against step decay of twice its length", CONSTANT, ("E5", "step-10")),
-            Comparison("of four times its length", CONSTANT, ("E5", "step-20")),
             Comparison("against He et al.'s 64k iterations", CYCLICAL, ("E5", "he-64k")),
         ),
     ),
