@@ -139,6 +139,8 @@ def load_all(experiment: str, name: str | None = None) -> list[Record]:
     """The records of an experiment (of one named run if given), ordered by name and seed; [] if none."""
     folder = path_of(experiment, name or "any", 0).parent
     found = [load(path) for path in sorted(folder.glob("*.json" if name is None else f"{name}-s*.json"))]
+    if strangers := [record.label for record in found if record.content["experiment"] != experiment]:
+        raise RecordError(f"{strangers[0]} lies among the runs of {experiment}: move it where it belongs")
     found = [record for record in found if name is None or record.name == name]
     return sorted(found, key=lambda record: (record.name, record.seed))
 

@@ -208,3 +208,11 @@ def test_names_that_begin_alike_are_told_apart(runs):
     saved(name="one"), saved(name="one-s"), saved(name="one-s2", seed=1)
     assert [record.label for record in records.load_all("E1", "one")] == ["E1/one-s0"]
     assert [record.label for record in records.load_all("E1", "one-s")] == ["E1/one-s-s0"]
+
+
+def test_a_record_in_another_experiments_folder_is_named(runs):
+    path = saved()
+    (runs / "E2").mkdir()
+    path.rename(runs / "E2" / path.name)
+    with pytest.raises(RecordError, match="E1/one-s0 lies among the runs of E2"):
+        records.load_all("E2")
