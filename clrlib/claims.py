@@ -94,10 +94,15 @@ def judge(effect: Effect | None, expected: str, by: float = 0.0, enough: float =
     return "holds" if low > by else "fails" if high < by or (near and not by) else "open"
 
 
+def judged(claim: Claim, tier: str) -> list[tuple[Comparison, Effect, str]]:
+    """Each comparison whose runs are recorded, with its effect and what `judge` says of it."""
+    there = [(comparison, effect) for comparison in claim.comparisons if (effect := comparison.effect(tier))]
+    return [(c, effect, judge(effect, c.expected, c.by, c.enough)) for c, effect in there]
+
+
 def verdict(claim: Claim, tier: str) -> tuple[str, str]:
     """(verdict, what it rests on). Comparisons that come out differently make it "depends", named one by one."""
-    judged = [(c, effect := c.effect(tier), judge(effect, c.expected, c.by, c.enough)) for c in claim.comparisons]
-    there = [(c, effect, word) for c, effect, word in judged if effect]
+    there = judged(claim, tier)
     words = [word for *_, word in there]
     if not there:
         return "not recorded", ""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clrlib import plots, records, results, suggest
+from clrlib import claims, plots, records, results, suggest
 from clrlib.history import RangeTest, mean_and_spread
 from clrlib.records import write_atomically
 
@@ -103,7 +103,8 @@ def stamped(text: str) -> str:
     """The text with every number between `<!--=E3/name:accuracy-->` and `<!--/-->` computed anew from the records.
 
     After the colon stands a column of the last epoch (accuracy, train_accuracy, loss, ...), `seconds` of
-    training, or a rule of `suggest` for a range test. Raises BuildError when there is no such record.
+    training, `printed` (the running accuracy that the article's notebook would print), or a rule of `suggest`
+    for a range test. Raises BuildError when there is no such record.
     """
     return STAMP.sub(lambda match: f"<!--={match[1]}/{match[2]}:{match[3]}-->{_claim(*match.groups())}<!--/-->", text)
 
@@ -120,6 +121,8 @@ def _claim(experiment, name, what) -> str:
         return f"{answer.rate:.2g}"
     if what == "seconds":
         return f"{np.mean([history.seconds for history in histories]):.0f} s"
+    if what == "printed":
+        return mean_and_spread([claims.running_accuracy(history.epochs)[-1] for history in histories])
     return mean_and_spread([history.epochs[-1][what] for history in histories])
 
 

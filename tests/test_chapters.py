@@ -20,7 +20,7 @@ from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 4}
+EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 4, "09_audit": 5}
 
 
 def read(path):
@@ -148,11 +148,21 @@ def test_solutions_05():
     assert checks.effective_peak(answers.factor)
 
 
+def test_solutions_09():
+    answers = solutions("09")
+    assert checks.counts(answers.my_counts)
+    assert checks.forever(answers.printed_forever)
+    assert checks.verdicts(answers.my_verdict)
+    assert checks.seeds_needed(answers.my_seeds)
+
+
 def test_solutions_that_need_a_run_of_ones_own():
     data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
     baseline = fit(models.build("tiny"), data, {"lr": 0.8}, epochs=2, recipe=recipe, progress=False)
     flat = solutions("00").my_flat(fit, models, data, 2, recipe)
+    printed = solutions("09").my_run_and_recovered(fit, models, data, recipe)
     shaped = fit(models.build("tiny"), data, solutions("05").my_schedules(one_cycle), epochs=2, recipe=recipe, progress=False)
+    assert checks.own_log(printed[1], printed[0])
     assert checks.own_schedule(flat, baseline)
     assert checks.own_schedule(shaped, baseline)
 

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from clrlib import checks
+from clrlib.audit import true_counts
 from clrlib.history import History, RangeTest
 from clrlib.schedules import one_cycle
 
 RATES = np.geomspace(1e-4, 1, 50)
 SWEEP = RangeTest(RATES, (np.log10(RATES) + 1)[None] ** 2 + 1, np.array([10.0]))  # its lowest loss is near 0.1, smoothed a little later
+TWO = History({"loss": np.ones(4)}, [{"train_accuracy": 40.0, "accuracy": 45.0}, {"train_accuracy": 60.0, "accuracy": 55.0}])
 ACCURACIES = [85.0, 86.0, 87.5]
 
 
@@ -32,6 +34,12 @@ def after_the_step(rates, losses):
     return rates[:-1], losses[1:]
 
 
+def verdict(low, high, enough):
+    if low > 0:
+        return "holds"
+    return "fails" if high < 0 or (-enough < low and high < enough) else "open"
+
+
 RIGHT = {
     "total_steps": (9310,),
     "standard_error": (np.std(ACCURACIES, ddof=1) / 3**0.5, ACCURACIES),
@@ -47,6 +55,11 @@ RIGHT = {
     "torch_ends": ((0.8 / 25, 0.8 / 25 / 1e4),),
     "effective_peak": (2.5,),
     "own_schedule": (log(80.0), log(75.0)),
+    "counts": (true_counts,),
+    "forever": (586 / 6,),
+    "verdicts": (verdict,),
+    "seeds_needed": (64,),
+    "own_log": ((60.0, 55.0), TWO),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -94,6 +107,22 @@ WRONG = {
         ((log(70.0), log(75.0)), "does not beat"),
         ((log(80.0, 20), log(75.0, 10)), "same length"),
         ((80, log(75)), "fit(...)"),
+    ],
+    "counts": [
+        ((lambda *row: 100 * np.array(true_counts(*row)),), "percentages"),
+        ((lambda trn, val, before, e: (600 * e * (trn - before), 600 * e * (val - trn)),), "60,000 e - 10,000"),
+        ((lambda *row: true_counts(*row)[1],), "95 epochs"),
+    ],
+    "forever": [((93,), "50,000 training"), ((100,), "60,000 images")],
+    "verdicts": [
+        ((lambda low, high, enough: "holds" if low > 0 else "fails",), "is open"),
+        ((lambda low, high, enough: "holds" if low > 0 else "fails" if high < 0 else "open",), "such a claim fails"),
+    ],
+    "seeds_needed": [((17,), "half of it"), ((3,), "raise n")],
+    "own_log": [
+        (((60.0, 55.0), log(3.0)), "two epochs"),
+        (((60.0, 55.0), ...), "my_run = fit"),
+        (((30_000.0, 5_500.0), TWO), "gives counts"),
     ],
 }  # fmt: skip
 

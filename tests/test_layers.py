@@ -10,8 +10,8 @@ import pytest
 import clrlib
 
 ORDER = (
-    "validate", "schedules", "descent", "history", "suggest",  # numpy only
-    "profiles", "records", "claims", "results", "figures", "plots", "landscapes", "widgets", "guesses", "checks",  # no torch
+    "validate", "schedules", "descent", "history", "suggest", "audit",  # numpy only
+    "profiles", "records", "claims", "results", "figures", "plots", "dots", "landscapes", "widgets", "guesses", "checks",  # no torch
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
@@ -54,7 +54,7 @@ def test_a_module_imports_only_from_modules_before_it(name):
 @pytest.mark.parametrize("name", sorted(set(MODULES) & set(READING)))
 def test_the_reading_path_needs_no_torch(name):
     third_party = imported(name)[1] - set(sys.stdlib_module_names)
-    numpy_only = ORDER.index(name) <= ORDER.index("suggest")
+    numpy_only = ORDER.index(name) <= ORDER.index("audit")
     assert third_party <= {"numpy"} if numpy_only else not third_party & {"torch", "torchvision"}
 
 

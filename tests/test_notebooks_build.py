@@ -77,6 +77,12 @@ def test_numbers_are_computed_from_the_records(runs):
     assert normalised(new_notebook(cells=[new_markdown_cell(text)])).cells[0].source == expected
 
 
+def test_what_the_articles_notebook_would_have_printed_is_a_running_mean(runs):
+    rows = [{"epoch": i, "train_accuracy": train, "accuracy": test} for i, train, test in ((1, 40.0, 46.0), (2, 70.0, 64.0))]
+    records.save("E8", "a", 0, "cpu", {}, History({"loss": np.ones(3)}, rows), {}, "", 1.0)
+    assert stamped("<!--=E8/a:printed--><!--/-->") == "<!--=E8/a:printed-->55.00 (n = 1)<!--/-->"
+
+
 def test_a_rule_is_read_off_the_recorded_sweep(runs):
     rates = np.geomspace(1e-4, 1, 60)
     losses = (np.log10(rates) + 1) ** 2 + 1

@@ -7,3 +7,4 @@ from clrlib.checks.chapter_00 import standard_error, total_steps
 from clrlib.checks.chapter_01 import other_momentum, stable_rate, steps_needed, through_the_ravine
 from clrlib.checks.chapter_03 import after_the_step, own_range_test, smoothing_lag, sweep
 from clrlib.checks.chapter_05 import effective_peak, one_cycle_by_hand, own_schedule, torch_ends
+from clrlib.checks.chapter_09 import counts, forever, own_log, seeds_needed, verdicts
