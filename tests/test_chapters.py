@@ -20,7 +20,7 @@ from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "03_range_test": 4, "05_one_cycle": 4}
+EXERCISES = {"00_start_here": 3, "03_range_test": 4, "05_one_cycle": 5}
 
 
 def read(path):
@@ -147,6 +147,14 @@ def test_solutions_that_need_a_run_of_ones_own():
     shaped = fit(models.build("tiny"), data, solutions("05").my_schedules(one_cycle), epochs=2, recipe=recipe, progress=False)
     assert checks.own_schedule(flat, baseline)
     assert checks.own_schedule(shaped, baseline)
+
+
+def test_a_hand_that_ends_low_beats_none():
+    data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
+    hands_off, driven = (
+        fit(models.build("tiny"), data, {"lr": rate}, epochs=3, recipe=recipe, progress=False) for rate in (0.3, solutions("05").my_hand)
+    )
+    assert checks.own_schedule(driven, hands_off)
 
 
 def test_the_smoke_profile_still_learns():
