@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ COLOURS = {
 }  # fmt: skip
 SERIES = ("#0066A6", "#B34700", "#00734F", "#A3195B", "#6B4C9A", "#6B5B00", "#333333")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 2)), (0, (1, 1)))
+
+
+LOCK = threading.RLock()  # matplotlib's settings are global: a live widget's thread and a slider must not swap them at once
 
 
 @functools.cache
@@ -37,7 +41,7 @@ def styled(draw):
     def under_style(*args, **kwargs):
         import matplotlib
 
-        with matplotlib.rc_context(style()):
+        with LOCK, matplotlib.rc_context(style()):
             return draw(*args, **kwargs)
 
     return under_style

@@ -31,7 +31,7 @@ def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
     say       values -> one sentence about the picture, its caption for those who can't see it
     extra     functions values -> HTML, shown below the picture
 
-    The box that it returns has a function `values()`: what the controls say now.
+    The box that it returns has a function `values()`, what the controls say now, and the list `controls`.
     """
     picture = w.Image(format="png", layout=w.Layout(max_width="100%", object_fit="contain"))
     caption, parts = w.HTML(), [w.HTML() for _ in extra]
@@ -57,6 +57,7 @@ def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
     reset.on_click(restore)
     redraw()
     box = w.VBox([*controls.values(), reset, picture, caption, *parts], layout=w.Layout(max_width="820px"))
+    box.controls = list(controls.values())
     box.values = lambda: {name: control.value for name, control in controls.items()}
     return box
 
@@ -199,6 +200,11 @@ def describe_smoothing(result: RangeTest, beta: float) -> str:
         if found
         else found.why
     )
+
+
+def rate_slider(description: str, value: float, lowest: int, highest: int) -> w.SelectionSlider:
+    """A slider over round learning rates from 10 ** lowest to 10 ** highest; `value` must be one of them."""
+    return _choice(description, value, _rates(lowest, highest))
 
 
 def _choice(description, value, options):

@@ -20,7 +20,7 @@ from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 4, "09_audit": 5}
+EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 5, "09_audit": 5}
 
 
 def read(path):
@@ -165,6 +165,14 @@ def test_solutions_that_need_a_run_of_ones_own():
     assert checks.own_log(printed[1], printed[0])
     assert checks.own_schedule(flat, baseline)
     assert checks.own_schedule(shaped, baseline)
+
+
+def test_a_hand_that_ends_low_beats_none():
+    data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
+    hands_off, driven = (
+        fit(models.build("tiny"), data, {"lr": rate}, epochs=3, recipe=recipe, progress=False) for rate in (0.3, solutions("05").my_hand)
+    )
+    assert checks.own_schedule(driven, hands_off)
 
 
 def test_the_smoke_profile_still_learns():

@@ -11,7 +11,7 @@ import clrlib
 
 ORDER = (
     "validate", "schedules", "descent", "history", "suggest", "audit",  # numpy only
-    "profiles", "records", "claims", "results", "figures", "plots", "dots", "landscapes", "widgets", "guesses", "checks",  # no torch
+    "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "landscapes", "widgets", "guesses", "checks",  # no torch
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
