@@ -90,6 +90,6 @@ def _name_runs(panels, histories, steps):
         elif len(history):
             x, y = (values[-1] for values in curves(history)["loss"])
             at, colour = (x, y if np.isfinite(y) else 0), COLOURS["loss"] if newest else GREY_TEXT
-            panels["loss"].annotate(label, at, (5, 4), textcoords="offset points", fontsize=9, color=colour)
+            panels["loss"].annotate(label, at, (6, 2), textcoords="offset points", va="top", fontsize=9, color=colour)
     if ends:
         plots._label_ends(panels["accuracy"], steps, ends)
