@@ -27,7 +27,7 @@ def draw(histories: dict, steps: int, plan=None, guess: float | None = None):
     figure.subplots_adjust(left=0.06, right=0.79, top=0.92, bottom=0.11, wspace=0.16, hspace=0.35)
     for name, title in TITLES.items():
         panels[name].set_title(title, color=COLOURS[name])
-        panels[name].set(xlim=(0, steps), xlabel="" if name == "lr" else "step")
+        panels[name].set(xlim=(0, 1.03 * steps), xlabel="" if name == "lr" else "step")
     panels["lr"].tick_params(labelbottom=False)
     if plan is not None:
         _draw_plan(panels["lr"], plan, steps)
@@ -90,6 +90,6 @@ def _name_runs(panels, histories, steps):
         elif len(history):
             x, y = (values[-1] for values in curves(history)["loss"])
             at, colour = (x, y if np.isfinite(y) else 0), COLOURS["loss"] if newest else GREY_TEXT
-            panels["loss"].annotate(label, at, (5, 4), textcoords="offset points", fontsize=9, color=colour)
+            panels["loss"].annotate(label, at, (6, 2), textcoords="offset points", va="top", fontsize=9, color=colour)
     if ends:
         plots._label_ends(panels["accuracy"], steps, ends)
