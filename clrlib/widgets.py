@@ -11,9 +11,9 @@ import html
 import ipywidgets as w
 import numpy as np
 
-from clrlib import plots
+from clrlib import cycles, plots
 from clrlib.history import RangeTest
-from clrlib.schedules import Schedule, one_cycle, one_cycle_momentum
+from clrlib.schedules import Schedule, cyclic, one_cycle, one_cycle_momentum
 
 WIDE = {"description_width": "150px"}
 ROW = w.Layout(width="560px", max_width="100%")
@@ -131,6 +131,75 @@ def pytorch_source(schedules: dict, steps: int) -> str:
             continue
         knots, values = (", ".join(f"{x:.6g}" for x in xs) for xs in (value.knots, value.values))
         lines.append(f'        group["{name}"] = float(np.interp(progress, [{knots}], [{values}]))')
+    return "\n".join(lines) + "\n"
+
+
+# --- cyclical rates ----------------------------------------------------------------------------------
+
+MODES = ("triangular", "triangular2", "exp_range")
+
+
+def cyclic_explorer(steps: int = 3921, per_epoch: int = 98) -> w.VBox:
+    """Shape a cyclical rate over a run of `steps` iterations, `per_epoch` to an epoch: `schedules()` is what `fit` takes."""
+    controls = {
+        "mode": w.Dropdown(options=MODES, value="triangular", description="mode", style=WIDE, layout=ROW),
+        "low": _choice("lower bound", 0.08, _rates(-4, 0)),
+        "high": _choice("upper bound", 0.8, _rates(-3, 1)),
+        "stepsize": _choice("stepsize (iterations)", 5 * per_epoch, [round(per_epoch * n) for n in STEPSIZES]),
+        "gamma": _choice("gamma (exp_range)", 0.9995, (0.999, 0.9993, 0.9995, 0.9997, 0.9999, 0.99995, 1.0)),
+    }
+
+    def enable(_=None):
+        controls["gamma"].disabled = controls["mode"].value != "exp_range"
+
+    controls["mode"].observe(enable, "value")
+    enable()
+    figure = draw_cycles("triangular", 0.08, 0.8, 5 * per_epoch, 1.0, steps, per_epoch)
+    box = explore(
+        lambda **values: draw_cycles(**values, steps=steps, per_epoch=per_epoch, figure=figure),
+        controls,
+        say=lambda **values: describe_cycles(**values, steps=steps, per_epoch=per_epoch),
+        extra=[lambda **values: _code_box(cyclic_source(**values))],
+    )
+    box.schedules = lambda: {"lr": _cycles(**box.values(), steps=steps)}
+    return box
+
+
+STEPSIZES = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20)  # in epochs
+
+
+def _cycles(mode, low, high, stepsize, gamma, steps) -> Schedule:
+    return cyclic(low, high, steps, stepsize, mode=mode, gamma=gamma)
+
+
+def draw_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98, figure=None):
+    """A cyclical rate over the run, its first cycle measured out; into `figure`, one that it returned, if given."""
+    return cycles.rate(_cycles(mode, low, high, stepsize, gamma, steps).values, stepsize, low, high, per_epoch, figure)
+
+
+def describe_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98) -> str:
+    """The picture in a sentence or two: how long a stepsize is, how many cycles there are, and where the run ends."""
+    values = _cycles(mode, low, high, stepsize, gamma, steps).values
+    whole = (steps - 1) / (2 * stepsize)
+    near = low + 0.1 * (high - low)
+    end = "in a valley" if values[-1] <= near else "off a valley: choose a stepsize that fits the run a whole number of times"
+    return (
+        f"{mode}: a stepsize of {stepsize:,} iterations is {stepsize / per_epoch:.3g} epochs, so the run holds {whole:.3g} cycles. "
+        f"It ends at a rate of {values[-1]:.3g}, {end}."
+    )
+
+
+def cyclic_source(mode, low, high, stepsize, gamma=1.0) -> str:
+    """Plain PyTorch that sets this rate: torch's CyclicLR with its momentum left alone."""
+    fading = f", gamma={gamma:.6g}" if mode == "exp_range" else ""
+    lines = [
+        "from torch.optim.lr_scheduler import CyclicLR",
+        "",
+        "scheduler = CyclicLR(",
+        f"    optimizer, base_lr={low:.6g}, max_lr={high:.6g}, step_size_up={stepsize},",
+        f'    mode="{mode}"{fading}, cycle_momentum=False,',
+        ")  # then scheduler.step() after every batch, not every epoch",
+    ]
     return "\n".join(lines) + "\n"
 
 
