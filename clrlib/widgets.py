@@ -146,7 +146,7 @@ def cyclic_explorer(steps: int = 3921, per_epoch: int = 98) -> w.VBox:
         "low": _choice("lower bound", 0.08, _rates(-4, 0)),
         "high": _choice("upper bound", 0.8, _rates(-3, 1)),
         "stepsize": _choice("stepsize (iterations)", 5 * per_epoch, [round(per_epoch * n) for n in STEPSIZES]),
-        "gamma": _choice("gamma (exp_range)", 0.9995, (0.999, 0.9993, 0.9995, 0.9997, 0.9999, 0.99995, 1.0)),
+        "gamma": _choice("gamma (exp_range)", 0.9995, (0.999, 0.9993, 0.9995, 0.9997, 0.9999, 0.99995, 1.0), digits=5),
     }
 
     def enable(_=None):
@@ -181,8 +181,8 @@ def describe_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=
     """The picture in a sentence or two: how long a stepsize is, how many cycles there are, and where the run ends."""
     values = _cycles(mode, low, high, stepsize, gamma, steps).values
     whole = (steps - 1) / (2 * stepsize)
-    near = low + 0.1 * (high - low)
-    end = "in a valley" if values[-1] <= near else "off a valley: choose a stepsize that fits the run a whole number of times"
+    height = 1 - abs(2 * (whole % 1) - 1)  # 0 in a valley, 1 at a peak, however far the cycles have faded
+    end = "in a valley" if height <= 0.1 else "off a valley: choose a stepsize that fits the run a whole number of times"
     return (
         f"{mode}: a stepsize of {stepsize:,} iterations is {stepsize / per_epoch:.3g} epochs, so the run holds {whole:.3g} cycles. "
         f"It ends at a rate of {values[-1]:.3g}, {end}."
@@ -233,9 +233,9 @@ def describe_smoothing(result: RangeTest, beta: float) -> str:
     )
 
 
-def _choice(description, value, options):
+def _choice(description, value, options, digits=3):
     """A slider over round values. (A log slider would turn 0.08 into 0.0794, the nearest of its equal steps.)"""
-    labelled = [(f"{option:.3g}", option) for option in options]
+    labelled = [(f"{option:.{digits}g}", option) for option in options]
     return w.SelectionSlider(options=labelled, value=value, description=description, style=WIDE, layout=ROW)
 
 

@@ -161,6 +161,18 @@ def test_the_caption_counts_the_cycles_and_says_where_the_run_ends(stepsize, cyc
 
 
 @pytest.mark.parametrize("mode", widgets.MODES)
+def test_a_faded_peak_is_no_valley(mode):
+    said = widgets.describe_cycles(mode, 0.08, 0.8, 784, gamma=0.999)
+    assert "off a valley" in said
+
+
+def test_every_value_on_a_slider_reads_differently():
+    for control in parts(widgets.cyclic_explorer())[0].values():
+        if isinstance(control, w.SelectionSlider):
+            assert len({label for label, _ in control.options}) == len(control.options)
+
+
+@pytest.mark.parametrize("mode", widgets.MODES)
 def test_the_copied_cycles_are_what_fit_gets(mode):
     box = widgets.cyclic_explorer(steps=500)
     controls = parts(box)[0]
