@@ -11,9 +11,9 @@ import html
 import ipywidgets as w
 import numpy as np
 
-from clrlib import landscapes, plots
+from clrlib import cycles, landscapes, plots
 from clrlib.history import RangeTest
-from clrlib.schedules import Schedule, one_cycle, one_cycle_momentum
+from clrlib.schedules import Schedule, cyclic, one_cycle, one_cycle_momentum
 
 WIDE = {"description_width": "150px"}
 ROW = w.Layout(width="560px", max_width="100%")
@@ -172,6 +172,75 @@ def describe_descent(name, conditioning, rate, momentum, noise, steps) -> str:
     return f"{said} Measured: {landscapes.outcome(place, path)}; the loss goes from {first:.3g} {ending}."
 
 
+# --- cyclical rates ----------------------------------------------------------------------------------
+
+MODES = ("triangular", "triangular2", "exp_range")
+
+
+def cyclic_explorer(steps: int = 3921, per_epoch: int = 98) -> w.VBox:
+    """Shape a cyclical rate over a run of `steps` iterations, `per_epoch` to an epoch: `schedules()` is what `fit` takes."""
+    controls = {
+        "mode": w.Dropdown(options=MODES, value="triangular", description="mode", style=WIDE, layout=ROW),
+        "low": _choice("lower bound", 0.08, _rates(-4, 0)),
+        "high": _choice("upper bound", 0.8, _rates(-3, 1)),
+        "stepsize": _choice("stepsize (iterations)", 5 * per_epoch, [round(per_epoch * n) for n in STEPSIZES]),
+        "gamma": _choice("gamma (exp_range)", 0.9995, (0.999, 0.9993, 0.9995, 0.9997, 0.9999, 0.99995, 1.0), digits=5),
+    }
+
+    def enable(_=None):
+        controls["gamma"].disabled = controls["mode"].value != "exp_range"
+
+    controls["mode"].observe(enable, "value")
+    enable()
+    figure = draw_cycles("triangular", 0.08, 0.8, 5 * per_epoch, 1.0, steps, per_epoch)
+    box = explore(
+        lambda **values: draw_cycles(**values, steps=steps, per_epoch=per_epoch, figure=figure),
+        controls,
+        say=lambda **values: describe_cycles(**values, steps=steps, per_epoch=per_epoch),
+        extra=[lambda **values: _code_box(cyclic_source(**values))],
+    )
+    box.schedules = lambda: {"lr": _cycles(**box.values(), steps=steps)}
+    return box
+
+
+STEPSIZES = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20)  # in epochs
+
+
+def _cycles(mode, low, high, stepsize, gamma, steps) -> Schedule:
+    return cyclic(low, high, steps, stepsize, mode=mode, gamma=gamma)
+
+
+def draw_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98, figure=None):
+    """A cyclical rate over the run, its first cycle measured out; into `figure`, one that it returned, if given."""
+    return cycles.rate(_cycles(mode, low, high, stepsize, gamma, steps).values, stepsize, low, high, per_epoch, figure)
+
+
+def describe_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98) -> str:
+    """The picture in a sentence or two: how long a stepsize is, how many cycles there are, and where the run ends."""
+    values = _cycles(mode, low, high, stepsize, gamma, steps).values
+    whole = (steps - 1) / (2 * stepsize)
+    height = 1 - abs(2 * (whole % 1) - 1)  # 0 in a valley, 1 at a peak, however far the cycles have faded
+    end = "in a valley" if height <= 0.1 else "off a valley: choose a stepsize that fits the run a whole number of times"
+    return (
+        f"{mode}: a stepsize of {stepsize:,} iterations is {stepsize / per_epoch:.3g} epochs, so the run holds {whole:.3g} cycles. "
+        f"It ends at a rate of {values[-1]:.3g}, {end}."
+    )
+
+
+def cyclic_source(mode, low, high, stepsize, gamma=1.0) -> str:
+    """Plain PyTorch that sets this rate: torch's CyclicLR with its momentum left alone."""
+    fading = f", gamma={gamma:.6g}" if mode == "exp_range" else ""
+    lines = [
+        "from torch.optim.lr_scheduler import CyclicLR",
+        "",
+        "scheduler = CyclicLR(",
+        f"    optimizer, base_lr={low:.6g}, max_lr={high:.6g}, step_size_up={stepsize},",
+        f'    mode="{mode}"{fading}, cycle_momentum=False,',
+        ")  # then scheduler.step() after every batch, not every epoch",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 # --- the range test ----------------------------------------------------------------------------------
 
 
@@ -207,9 +276,9 @@ def rate_slider(description: str, value: float, lowest: int, highest: int) -> w.
     return _choice(description, value, _rates(lowest, highest))
 
 
-def _choice(description, value, options):
+def _choice(description, value, options, digits=3):
     """A slider over round values. (A log slider would turn 0.08 into 0.0794, the nearest of its equal steps.)"""
-    labelled = [(f"{option:.3g}", option) for option in options]
+    labelled = [(f"{option:.{digits}g}", option) for option in options]
     return w.SelectionSlider(options=labelled, value=value, description=description, style=WIDE, layout=ROW)
 
 

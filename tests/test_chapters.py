@@ -15,12 +15,19 @@ import pytest
 from clrlib import checks, experiments, models, notebooks, profiles
 from clrlib import data as images_of
 from clrlib.range_test import range_test
-from clrlib.schedules import one_cycle
+from clrlib.schedules import one_cycle, triangular2
 from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 5, "09_audit": 5}
+EXERCISES = {
+    "00_start_here": 3,
+    "01_gradient_descent": 4,
+    "03_range_test": 4,
+    "04_cyclical_learning_rates": 4,
+    "05_one_cycle": 5,
+    "09_audit": 5,
+}
 
 
 def read(path):
@@ -141,6 +148,13 @@ def test_solutions_03(capsys):
     assert checks.own_range_test(answers.my_test(range_test, data, Recipe(batch_size=32, precision="fp32")), 0.02)
 
 
+def test_solutions_04():
+    answers = solutions("04")
+    assert checks.stepsize_and_cycles((answers.stepsize, answers.whole_cycles))
+    assert checks.cyclic_by_hand(answers.my_triangular2)
+    assert checks.same_sum(answers.my_rate, 0.04, 0.4)
+
+
 def test_solutions_05():
     answers = solutions("05")
     assert checks.one_cycle_by_hand(answers.my_one_cycle)
@@ -163,6 +177,8 @@ def test_solutions_that_need_a_run_of_ones_own():
     printed = solutions("09").my_run_and_recovered(fit, models, data, recipe)
     shaped = fit(models.build("tiny"), data, solutions("05").my_schedules(one_cycle), epochs=2, recipe=recipe, progress=False)
     assert checks.own_log(printed[1], printed[0])
+    cycled = fit(models.build("tiny"), data, {"lr": solutions("04").my_cycles(triangular2)}, epochs=2, recipe=recipe, progress=False)
+    assert checks.own_cycles(cycled, baseline)
     assert checks.own_schedule(flat, baseline)
     assert checks.own_schedule(shaped, baseline)
 

@@ -4,7 +4,7 @@ import pytest
 from clrlib import checks
 from clrlib.audit import true_counts
 from clrlib.history import History, RangeTest
-from clrlib.schedules import one_cycle
+from clrlib.schedules import cyclic, one_cycle, triangular
 
 RATES = np.geomspace(1e-4, 1, 50)
 SWEEP = RangeTest(RATES, (np.log10(RATES) + 1)[None] ** 2 + 1, np.array([10.0]))  # its lowest loss is near 0.1, smoothed a little later
@@ -40,6 +40,15 @@ def verdict(low, high, enough):
     return "fails" if high < 0 or (-enough < low and high < enough) else "open"
 
 
+def cycled(accuracy, rates):
+    return History({"lr": np.asarray(rates)}, [{"accuracy": accuracy}])
+
+
+def triangular2(i, low, high, stepsize):
+    return cyclic(low, high, 200, stepsize, mode="triangular2").values[i]
+
+
+TWO = triangular(0.1, 1, 2).table(10)
 RIGHT = {
     "total_steps": (9310,),
     "standard_error": (np.std(ACCURACIES, ddof=1) / 3**0.5, ACCURACIES),
@@ -51,6 +60,10 @@ RIGHT = {
     "after_the_step": (after_the_step,),
     "smoothing_lag": (10 ** (6 * 9 / 99),),
     "own_range_test": (SWEEP, 0.02),
+    "cyclic_by_hand": (triangular2,),
+    "stepsize_and_cycles": ((1564, 5),),
+    "same_sum": (0.22, 0.04, 0.4),
+    "own_cycles": (cycled(80.0, TWO), log(75.0)),
     "one_cycle_by_hand": (lambda i, steps, low, high: one_cycle(low, high)(i / (steps - 1)),),
     "torch_ends": ((0.8 / 25, 0.8 / 25 / 1e4),),
     "effective_peak": (2.5,),
@@ -97,6 +110,19 @@ WRONG = {
     ],
     "smoothing_lag": [((9,), "lag in steps"), ((2,), "beta / (1 - beta)")],
     "own_range_test": [((SWEEP, 0.9), "beyond"), ((SWEEP, 1e-4), "crawl"), ((SWEEP, ...), "now choose"), ((3, 0.1), "range_test(...)")],
+    "cyclic_by_hand": [
+        ((lambda i, low, high, stepsize: cyclic(low, high, 200, stepsize).values[i],), "that is triangular"),
+        ((lambda i, low, high, stepsize: low,), "at iteration 20 it gives 0.1"),
+    ],
+    "stepsize_and_cycles": [(((4, 5),), "in epochs"), (((1562, 5),), "not whole"), (((98, 5),), "4 epochs"), (((1564, 10),), "two")],
+    "same_sum": [((0.126, 0.04, 0.4), "geometric"), ((0.4, 0.04, 0.4), "what is its mean")],
+    "own_cycles": [
+        ((80, log(75.0)), "watched(...)"),
+        ((cycled(80.0, TWO[:9]), log(75.0)), "same length"),
+        ((cycled(80.0, triangular(0.1, 1, 1).table(10)), log(75.0)), "only 1 of the peaks"),
+        ((cycled(80.0, triangular(0.1, 1, 2.4).table(10)), log(75.0)), "off a valley"),
+        ((cycled(70.0, TWO), log(75.0)), "does not beat"),
+    ],
     "one_cycle_by_hand": [
         ((lambda i, steps, low, high: one_cycle(low, high)(i / steps),), "at step"),
         ((lambda i, steps, low, high: one_cycle(low, high, final=low / 100)(i / (steps - 1)),), "in the tail"),

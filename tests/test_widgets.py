@@ -183,6 +183,81 @@ def test_the_caption_says_where_the_rate_stands_and_what_happened():
     assert widgets.describe_descent("bowl", 10, 3.0, 0, 0, 50).endswith("blown up at step 4; the loss goes from 19.2 out of sight.")
 
 
+# --- cyclical rates --------------------------------------------------------------------------------------------
+
+CYCLES = {"mode": "triangular2", "lower bound": 0.02, "upper bound": 3.0, "stepsize (iterations)": 98}
+
+
+def test_every_control_of_the_cyclic_explorer_is_tried():
+    assert {*CYCLES, "gamma (exp_range)"} == set(parts(widgets.cyclic_explorer())[0])
+
+
+@pytest.mark.parametrize("name, value", CYCLES.items(), ids=CYCLES)
+def test_moving_a_slider_of_the_cyclic_explorer_redraws_everything(name, value):
+    box = widgets.cyclic_explorer()
+    controls, reset, picture, caption, (code,) = parts(box)
+    before = picture.value, caption.value, code.value, box.values()
+    controls[name].value = value
+    assert picture.value != before[0] and code.value != before[2]
+    assert caption.value == html.escape(widgets.describe_cycles(**box.values()))
+    reset.click()
+    assert (picture.value, caption.value, code.value, box.values()) == before
+
+
+def test_gamma_counts_only_in_exp_range():
+    box = widgets.cyclic_explorer()
+    controls, _, picture, *_ = parts(box)
+    gamma = controls["gamma (exp_range)"]
+    assert gamma.disabled
+    before = picture.value
+    controls["mode"].value = "exp_range"
+    assert not gamma.disabled and picture.value != before
+    before = picture.value
+    gamma.value = 0.999
+    assert picture.value != before
+
+
+@pytest.mark.parametrize("stepsize, cycles, end", [(490, "4", "0.08, in a valley"), (784, "2.5", "0.8, off a valley")])
+def test_the_caption_counts_the_cycles_and_says_where_the_run_ends(stepsize, cycles, end):
+    said = widgets.describe_cycles("triangular", 0.08, 0.8, stepsize)
+    assert f"is {stepsize // 98} epochs, so the run holds {cycles} cycles" in said and f"ends at a rate of {end}" in said
+
+
+@pytest.mark.parametrize("mode", widgets.MODES)
+def test_a_faded_peak_is_no_valley(mode):
+    said = widgets.describe_cycles(mode, 0.08, 0.8, 784, gamma=0.999)
+    assert "off a valley" in said
+
+
+def test_every_value_on_a_slider_reads_differently():
+    for control in parts(widgets.cyclic_explorer())[0].values():
+        if isinstance(control, w.SelectionSlider):
+            assert len({label for label, _ in control.options}) == len(control.options)
+
+
+@pytest.mark.parametrize("mode", widgets.MODES)
+def test_the_copied_cycles_are_what_fit_gets(mode):
+    box = widgets.cyclic_explorer(steps=500)
+    controls = parts(box)[0]
+    controls["mode"].value, controls["stepsize (iterations)"].value = mode, 49
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.95)
+    namespace, used = {"optimizer": optimizer}, []
+    exec(html.unescape(re.search(r"<pre.*?>(.*)</pre>", parts(box)[4][0].value, re.DOTALL)[1]), namespace)
+    for _ in range(500):
+        used.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        namespace["scheduler"].step()
+    np.testing.assert_allclose(box.schedules()["lr"].table(500), used)
+    assert optimizer.param_groups[0]["momentum"] == 0.95
+
+
+def test_bounds_the_wrong_way_round_show_a_message():
+    controls, _, picture, caption, _ = parts(widgets.cyclic_explorer())
+    before = picture.value
+    controls["lower bound"].value = 0.9
+    assert picture.value == before and "low must be smaller than high" in caption.value
+
+
 # --- smoothing -----------------------------------------------------------------------------------------------
 
 
