@@ -10,8 +10,8 @@ import pytest
 import clrlib
 
 ORDER = (
-    "validate", "schedules", "descent", "history", "suggest",  # numpy only
-    "profiles", "records", "claims", "results", "figures", "plots", "widgets", "checks",  # no torch
+    "validate", "schedules", "descent", "decay", "history", "suggest",  # numpy only
+    "profiles", "records", "claims", "results", "figures", "plots", "widgets", "decay_plots", "checks",  # no torch
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
