@@ -20,7 +20,7 @@ from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "03_range_test": 4, "05_one_cycle": 4}
+EXERCISES = {"00_start_here": 3, "03_range_test": 4, "05_one_cycle": 4, "07_weight_decay": 4}
 
 
 def read(path):
@@ -140,12 +140,24 @@ def test_solutions_05():
     assert checks.effective_peak(answers.factor)
 
 
+def test_solutions_07():
+    answers = solutions("07")
+    assert checks.half_life_steps(answers.half_life)
+    assert checks.decoupled_step(answers.my_sgdw)
+    assert checks.same_shrinkage(answers.my_decay)
+
+
 def test_solutions_that_need_a_run_of_ones_own():
     data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
     baseline = fit(models.build("tiny"), data, {"lr": 0.8}, epochs=2, recipe=recipe, progress=False)
     flat = solutions("00").my_flat(fit, models, data, 2, recipe)
     shaped = fit(models.build("tiny"), data, solutions("05").my_schedules(one_cycle), epochs=2, recipe=recipe, progress=False)
+    answers, half = solutions("07"), data.limited(1000)
+    decays = answers.my_runs(
+        lambda wd: fit(models.build("tiny"), half, {"lr": one_cycle(0.01, 0.1), "momentum": 0.8, "weight_decay": wd}, 1, recipe, False)
+    )
     assert checks.own_schedule(flat, baseline)
+    assert checks.own_decays(decays, answers.my_choice)
     assert checks.own_schedule(shaped, baseline)
 
 

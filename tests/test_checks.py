@@ -14,6 +14,9 @@ def log(accuracy, steps=10):
     return History({"loss": np.ones(steps)}, [{"accuracy": accuracy}])
 
 
+DECAYS = {0: log(50.0), 1e-3: log(50.4), 1e-1: log(20.0)}
+
+
 def after_the_step(rates, losses):
     return rates[:-1], losses[1:]
 
@@ -29,6 +32,10 @@ RIGHT = {
     "torch_ends": ((0.8 / 25, 0.8 / 25 / 1e4),),
     "effective_peak": (2.5,),
     "own_schedule": (log(80.0), log(75.0)),
+    "half_life_steps": (46,),
+    "decoupled_step": (lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g) - lr * wd * p, mu * v + g),),
+    "same_shrinkage": (5.33e-5,),
+    "own_decays": (DECAYS, 1e-3),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -54,6 +61,16 @@ WRONG = {
         ((log(70.0), log(75.0)), "does not beat"),
         ((log(80.0, 20), log(75.0, 10)), "same length"),
         ((80, log(75)), "fit(...)"),
+    ],
+    "half_life_steps": [((231,), "left momentum out"), ((300,), "log(2) / rate")],
+    "decoupled_step": [
+        ((lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g + wd * p), mu * v + g + wd * p),), "into the velocity"),
+        ((lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g), mu * v + g),), "return (weight, velocity)"),
+    ],
+    "same_shrinkage": [((1e-4 * 0.8 / 3,), "momentum changed too"), ((1e-4,), "8 * 1e-4")],
+    "own_decays": [
+        ((DECAYS, 0.1), "30.4 points behind"), ((DECAYS, ...), "now choose"), ((DECAYS, 3e-3), "now choose"),
+        ((DECAYS | {0.2: log(60.0, 4)}, 0.2), "one length"), (({1e-3: log(50.0)}, 1e-3), "three"), ((log(50.0), 0), "a dict"),
     ],
 }  # fmt: skip
 
