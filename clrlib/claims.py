@@ -215,6 +215,26 @@ def ground_truth(tier: str) -> tuple[np.ndarray, np.ndarray]:
     return rates, np.array([[found[rate][seed] for rate in rates] for seed in seeds])
 
 
+def decays(tier: str, low: float = 0.3) -> dict[float, list]:
+    """E6's weight decay -> Histories, one per seed, of the runs whose rate starts at `low`. {} where nothing is recorded."""
+    found, start = {}, f"{NETS[tier]}-lr-{low:g}-wd-"
+    for record in records.load_all("E6"):
+        if record.name.startswith(start):
+            found.setdefault(float(record.name[len(start) :]), []).append(record.history)
+    return dict(sorted(found.items(), reverse=True))
+
+
+def grid(tier: str) -> dict[tuple[float, float, float], float]:
+    """E7's (momentum, weight decay, peak rate) -> final validation accuracy, one seed each. {} where nothing is recorded."""
+    found, start = {}, f"{NETS[tier]}-lr-"
+    for record in records.load_all("E7"):
+        if record.name.startswith(start):
+            rate, rest = record.name[len(start) :].split("-wd-")
+            decay, momentum = rest.split("-momentum-")
+            found[float(momentum), float(decay), float(rate)] = record.history.accuracy
+    return found
+
+
 def running_accuracy(epochs: list[dict]) -> np.ndarray:
     """What the article's notebook printed after each epoch: right answers over all batches so far, training and test alike.
 

@@ -56,7 +56,8 @@ def summary(found) -> tuple:
     accuracy = mean_and_spread(accuracies).rsplit(" (n", 1)[0]
     seconds = f"{np.mean([record.history.seconds for record in found]):.0f}"
     environment = first["environment"]
-    machine = f"{environment['machine']}, {environment['threads']} threads" if "CPU" in environment["machine"] else environment["machine"]
+    machine = environment.get("machine", "machine not named")
+    machine += f", {environment['threads']} threads" if "CPU" in machine and "threads" in environment else ""
     return (
         accuracy,
         len(found),

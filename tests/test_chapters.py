@@ -26,6 +26,7 @@ EXERCISES = {
     "03_range_test": 4,
     "04_cyclical_learning_rates": 4,
     "05_one_cycle": 5,
+    "07_weight_decay": 4,
     "09_audit": 5,
 }
 
@@ -170,6 +171,13 @@ def test_solutions_09():
     assert checks.seeds_needed(answers.my_seeds)
 
 
+def test_solutions_07():
+    answers = solutions("07")
+    assert checks.half_life_steps(answers.half_life)
+    assert checks.decoupled_step(answers.my_sgdw)
+    assert checks.same_shrinkage(answers.my_decay)
+
+
 def test_solutions_that_need_a_run_of_ones_own():
     data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
     baseline = fit(models.build("tiny"), data, {"lr": 0.8}, epochs=2, recipe=recipe, progress=False)
@@ -179,7 +187,12 @@ def test_solutions_that_need_a_run_of_ones_own():
     assert checks.own_log(printed[1], printed[0])
     cycled = fit(models.build("tiny"), data, {"lr": solutions("04").my_cycles(triangular2)}, epochs=2, recipe=recipe, progress=False)
     assert checks.own_cycles(cycled, baseline)
+    answers, half = solutions("07"), data.limited(1000)
+    decays = answers.my_runs(
+        lambda wd: fit(models.build("tiny"), half, {"lr": one_cycle(0.01, 0.1), "momentum": 0.8, "weight_decay": wd}, 1, recipe, False)
+    )
     assert checks.own_schedule(flat, baseline)
+    assert checks.own_decays(decays, answers.my_choice)
     assert checks.own_schedule(shaped, baseline)
 
 

@@ -30,6 +30,9 @@ def rolling(form):
     return walk
 
 
+DECAYS = {0: log(50.0), 1e-3: log(50.4), 1e-1: log(20.0)}
+
+
 def after_the_step(rates, losses):
     return rates[:-1], losses[1:]
 
@@ -48,7 +51,7 @@ def triangular2(i, low, high, stepsize):
     return cyclic(low, high, 200, stepsize, mode="triangular2").values[i]
 
 
-TWO = triangular(0.1, 1, 2).table(10)
+WAVES = triangular(0.1, 1, 2).table(10)
 RIGHT = {
     "total_steps": (9310,),
     "standard_error": (np.std(ACCURACIES, ddof=1) / 3**0.5, ACCURACIES),
@@ -63,7 +66,7 @@ RIGHT = {
     "cyclic_by_hand": (triangular2,),
     "stepsize_and_cycles": ((1564, 5),),
     "same_sum": (0.22, 0.04, 0.4),
-    "own_cycles": (cycled(80.0, TWO), log(75.0)),
+    "own_cycles": (cycled(80.0, WAVES), log(75.0)),
     "one_cycle_by_hand": (lambda i, steps, low, high: one_cycle(low, high)(i / (steps - 1)),),
     "torch_ends": ((0.8 / 25, 0.8 / 25 / 1e4),),
     "effective_peak": (2.5,),
@@ -73,6 +76,10 @@ RIGHT = {
     "verdicts": (verdict,),
     "seeds_needed": (64,),
     "own_log": ((60.0, 55.0), TWO),
+    "half_life_steps": (46,),
+    "decoupled_step": (lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g) - lr * wd * p, mu * v + g),),
+    "same_shrinkage": (5.33e-5,),
+    "own_decays": (DECAYS, 1e-3),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -118,10 +125,10 @@ WRONG = {
     "same_sum": [((0.126, 0.04, 0.4), "geometric"), ((0.4, 0.04, 0.4), "what is its mean")],
     "own_cycles": [
         ((80, log(75.0)), "watched(...)"),
-        ((cycled(80.0, TWO[:9]), log(75.0)), "same length"),
+        ((cycled(80.0, WAVES[:9]), log(75.0)), "same length"),
         ((cycled(80.0, triangular(0.1, 1, 1).table(10)), log(75.0)), "only 1 of the peaks"),
         ((cycled(80.0, triangular(0.1, 1, 2.4).table(10)), log(75.0)), "off a valley"),
-        ((cycled(70.0, TWO), log(75.0)), "does not beat"),
+        ((cycled(70.0, WAVES), log(75.0)), "does not beat"),
     ],
     "one_cycle_by_hand": [
         ((lambda i, steps, low, high: one_cycle(low, high)(i / steps),), "at step"),
@@ -149,6 +156,16 @@ WRONG = {
         (((60.0, 55.0), log(3.0)), "two epochs"),
         (((60.0, 55.0), ...), "my_run = fit"),
         (((30_000.0, 5_500.0), TWO), "gives counts"),
+    ],
+    "half_life_steps": [((231,), "left momentum out"), ((300,), "log(2) / rate")],
+    "decoupled_step": [
+        ((lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g + wd * p), mu * v + g + wd * p),), "into the velocity"),
+        ((lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g), mu * v + g),), "return (weight, velocity)"),
+    ],
+    "same_shrinkage": [((1e-4 * 0.8 / 3,), "momentum changed too"), ((1e-4,), "8 * 1e-4")],
+    "own_decays": [
+        ((DECAYS, 0.1), "30.4 points behind"), ((DECAYS, ...), "now choose"), ((DECAYS, 3e-3), "now choose"),
+        ((DECAYS | {0.2: log(60.0, 4)}, 0.2), "one length"), (({1e-3: log(50.0)}, 1e-3), "three"), ((log(50.0), 0), "a dict"),
     ],
 }  # fmt: skip
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from clrlib import claims, records, results
+from clrlib import claims, experiments, records, results
 from clrlib.claims import Claim, Comparison, Effect
 from clrlib.history import History
 
@@ -85,6 +85,32 @@ def test_a_rule_loses_what_lies_between_its_rate_and_the_best_peak(runs, monkeyp
     assert rate == 10**-0.5 and effect.value == pytest.approx(-5)
 
 
+def test_decays_are_read_from_the_runs_of_one_start(runs):
+    assert claims.decays("cpu") == claims.grid("cpu") == {}
+    keep("E6", "tiny-lr-0.3-wd-1e-05", [77, 78])
+    keep("E6", "tiny-lr-0.3-wd-0", [76])
+    keep("E6", "tiny-lr-0.15-wd-0.001", [74])
+    found = claims.decays("cpu")
+    assert {wd: [run.accuracy for run in seeds] for wd, seeds in found.items()} == {1e-5: [77, 78], 0.0: [76]}
+    assert list(claims.decays("cpu", 0.15)) == [1e-3] and claims.decays("gpu") == {}
+
+
+def test_a_grid_is_keyed_by_momentum_decay_and_rate(runs):
+    keep("E7", "tiny-lr-1.6-wd-1e-05-momentum-0.95", [44])
+    keep("E7", "resnet56-lr-0.1-wd-0.01-momentum-0.8", [80])
+    assert claims.grid("cpu") == {(0.95, 1e-5, 1.6): 44} and claims.grid("gpu") == {(0.8, 1e-2, 0.1): 80}
+
+
+def test_decays_and_grid_know_every_declared_run(runs):
+    for run in experiments.DECLARED:
+        if run.experiment in ("E6", "E7"):
+            keep(run.experiment, run.name, [50])
+    for tier in claims.NETS:
+        named = {(r.schedules["lr"].values[0], r.schedules["weight_decay"]) for r in experiments.declared("E6", tier)}
+        assert {(low, wd) for low in (0.3, 0.15) for wd in claims.decays(tier, low)} == named
+        assert len(claims.grid(tier)) == len(experiments.declared("E7", tier))
+
+
 def test_the_running_accuracy_gives_back_the_articles_own_arithmetic():
     """FACTS of its log: after epoch e it has counted 60,000 e images; test answers follow from two printed figures."""
     random = np.random.default_rng(1)
@@ -113,8 +139,6 @@ def test_the_committed_page_is_what_the_records_give():
 
 
 def test_every_compared_run_is_declared():
-    from clrlib import experiments
-
     declared = {(run.experiment, run.name, run.tier) for run in experiments.DECLARED}
     for claim in claims.CLAIMS:
         for c in claim.comparisons:
