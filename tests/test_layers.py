@@ -11,7 +11,7 @@ import clrlib
 
 ORDER = (
     "validate", "schedules", "descent", "history", "suggest",  # numpy only
-    "profiles", "records", "claims", "results", "figures", "plots", "widgets", "checks",  # no torch
+    "profiles", "records", "claims", "results", "figures", "plots", "widgets", "momentum", "checks",  # no torch
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
