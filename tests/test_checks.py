@@ -3,7 +3,7 @@ import pytest
 
 from clrlib import checks
 from clrlib.history import History, RangeTest
-from clrlib.schedules import one_cycle
+from clrlib.schedules import one_cycle, one_cycle_momentum
 
 RATES = np.geomspace(1e-4, 1, 50)
 SWEEP = RangeTest(RATES, (np.log10(RATES) + 1)[None] ** 2 + 1, np.array([10.0]))  # its lowest loss is near 0.1, smoothed a little later
@@ -12,6 +12,10 @@ ACCURACIES = [85.0, 86.0, 87.5]
 
 def log(accuracy, steps=10):
     return History({"loss": np.ones(steps)}, [{"accuracy": accuracy}])
+
+
+def hyper(lr, momentum, steps=10):
+    return History({"lr": np.full(steps, lr), "momentum": np.full(steps, momentum)}, [{"accuracy": 80.0}])
 
 
 def after_the_step(rates, losses):
@@ -29,6 +33,10 @@ RIGHT = {
     "torch_ends": ((0.8 / 25, 0.8 / 25 / 1e4),),
     "effective_peak": (2.5,),
     "own_schedule": (log(80.0), log(75.0)),
+    "equal_step": (0.32,),
+    "momentum_by_hand": (lambda i, steps, high, low: one_cycle_momentum(high, low)(i / (steps - 1)),),
+    "sutskever_step": (lambda p, v, g, lr, mu: (p + mu * v - lr * g, mu * v - lr * g),),
+    "own_matched": (hyper(0.1, 0.9), hyper(0.05, 0.95), 0.9),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -54,6 +62,24 @@ WRONG = {
         ((log(70.0), log(75.0)), "does not beat"),
         ((log(80.0, 20), log(75.0, 10)), "same length"),
         ((80, log(75)), "fit(...)"),
+    ],
+    "equal_step": [((0.02,), "other way round"), ((0.095,), "1 - momentum"), ((0.08,), "solve")],
+    "momentum_by_hand": [
+        ((lambda i, steps, high, low: one_cycle(low, high)(i / (steps - 1)),), "should give"),
+        ((lambda i, steps, high, low: one_cycle_momentum(high, low)(i / (steps - 1)) if i < 410 else high,), "while the rate falls"),
+        ((lambda i, steps, high, low: low + abs(high - low) * abs(i / (steps - 1) / (41 / 95) - 1),), "in the tail"),
+        ((lambda i, steps, high, low: max(0.81, one_cycle_momentum(high, low)(i / (steps - 1))),), "0.8"),
+    ],
+    "sutskever_step": [
+        ((lambda p, v, g, lr, mu: (p - lr * (mu * v + g), mu * v + g),), "PyTorch's"),
+        ((lambda p, v, g, lr, mu: (p + v, mu * v - lr * g),), "old velocity"),
+        ((lambda p, v, g, lr, mu: (p, v),), "v=-0.65"),
+    ],
+    "own_matched": [
+        ((hyper(0.2, 0.9), hyper(0.05, 0.95), 0.9), "effective rate is 2"),
+        ((hyper(0.05, 0.95), hyper(0.05, 0.95), 0.9), "not 0.9"),
+        ((hyper(0.1, 0.9, 5), hyper(0.05, 0.95), 0.9), "same length"),
+        ((80, hyper(0.05, 0.95), 0.9), "fit(...)"),
     ],
 }  # fmt: skip
 
