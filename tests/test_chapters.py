@@ -15,7 +15,7 @@ import pytest
 from clrlib import checks, experiments, models, notebooks, profiles
 from clrlib import data as images_of
 from clrlib.range_test import range_test
-from clrlib.schedules import one_cycle, triangular2
+from clrlib.schedules import one_cycle, one_cycle_momentum, triangular2
 from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +26,7 @@ EXERCISES = {
     "03_range_test": 4,
     "04_cyclical_learning_rates": 4,
     "05_one_cycle": 5,
+    "06_cyclical_momentum": 4,
     "07_weight_decay": 4,
     "09_audit": 5,
 }
@@ -176,6 +177,20 @@ def test_solutions_07():
     assert checks.half_life_steps(answers.half_life)
     assert checks.decoupled_step(answers.my_sgdw)
     assert checks.same_shrinkage(answers.my_decay)
+
+
+def test_solutions_06():
+    answers = solutions("06")
+    assert checks.equal_step(answers.rate)
+    assert checks.momentum_by_hand(answers.my_momentum)
+    assert checks.sutskever_step(answers.my_step)
+    data, recipe = images_of.load("report", stand_in=True).limited(600), Recipe(batch_size=128, precision="fp32")
+    article = {"lr": one_cycle(0.08, 0.8), "momentum": one_cycle_momentum(0.95, 0.80)}
+    cyclical, own = (
+        fit(models.build("tiny", data.train.classes), data, policy, epochs=2, recipe=recipe, progress=False)
+        for policy in (article, answers.my_policy(article))
+    )
+    assert checks.own_matched(own, cyclical, 0.85)
 
 
 def test_solutions_that_need_a_run_of_ones_own():

@@ -4,7 +4,7 @@ import pytest
 from clrlib import checks
 from clrlib.audit import true_counts
 from clrlib.history import History, RangeTest
-from clrlib.schedules import cyclic, one_cycle, triangular
+from clrlib.schedules import cyclic, one_cycle, one_cycle_momentum, triangular
 
 RATES = np.geomspace(1e-4, 1, 50)
 SWEEP = RangeTest(RATES, (np.log10(RATES) + 1)[None] ** 2 + 1, np.array([10.0]))  # its lowest loss is near 0.1, smoothed a little later
@@ -31,6 +31,10 @@ def rolling(form):
 
 
 DECAYS = {0: log(50.0), 1e-3: log(50.4), 1e-1: log(20.0)}
+
+
+def hyper(lr, momentum, steps=10):
+    return History({"lr": np.full(steps, lr), "momentum": np.full(steps, momentum)}, [{"accuracy": 80.0}])
 
 
 def after_the_step(rates, losses):
@@ -80,6 +84,10 @@ RIGHT = {
     "decoupled_step": (lambda p, v, g, lr, mu, wd: (p - lr * (mu * v + g) - lr * wd * p, mu * v + g),),
     "same_shrinkage": (5.33e-5,),
     "own_decays": (DECAYS, 1e-3),
+    "equal_step": (0.32,),
+    "momentum_by_hand": (lambda i, steps, high, low: one_cycle_momentum(high, low)(i / (steps - 1)),),
+    "sutskever_step": (lambda p, v, g, lr, mu: (p + mu * v - lr * g, mu * v - lr * g),),
+    "own_matched": (hyper(0.1, 0.9), hyper(0.05, 0.95), 0.9),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -166,6 +174,24 @@ WRONG = {
     "own_decays": [
         ((DECAYS, 0.1), "30.4 points behind"), ((DECAYS, ...), "now choose"), ((DECAYS, 3e-3), "now choose"),
         ((DECAYS | {0.2: log(60.0, 4)}, 0.2), "one length"), (({1e-3: log(50.0)}, 1e-3), "three"), ((log(50.0), 0), "a dict"),
+    ],
+    "equal_step": [((0.02,), "other way round"), ((0.095,), "1 - momentum"), ((0.08,), "solve")],
+    "momentum_by_hand": [
+        ((lambda i, steps, high, low: one_cycle(low, high)(i / (steps - 1)),), "should give"),
+        ((lambda i, steps, high, low: one_cycle_momentum(high, low)(i / (steps - 1)) if i < 410 else high,), "while the rate falls"),
+        ((lambda i, steps, high, low: low + abs(high - low) * abs(i / (steps - 1) / (41 / 95) - 1),), "in the tail"),
+        ((lambda i, steps, high, low: max(0.81, one_cycle_momentum(high, low)(i / (steps - 1))),), "0.8"),
+    ],
+    "sutskever_step": [
+        ((lambda p, v, g, lr, mu: (p - lr * (mu * v + g), mu * v + g),), "PyTorch's"),
+        ((lambda p, v, g, lr, mu: (p + v, mu * v - lr * g),), "old velocity"),
+        ((lambda p, v, g, lr, mu: (p, v),), "v=-0.65"),
+    ],
+    "own_matched": [
+        ((hyper(0.2, 0.9), hyper(0.05, 0.95), 0.9), "effective rate is 2"),
+        ((hyper(0.05, 0.95), hyper(0.05, 0.95), 0.9), "not 0.9"),
+        ((hyper(0.1, 0.9, 5), hyper(0.05, 0.95), 0.9), "same length"),
+        ((80, hyper(0.05, 0.95), 0.9), "fit(...)"),
     ],
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ import clrlib
 ORDER = (
     "validate", "schedules", "descent", "decay", "escape", "history", "suggest", "audit",  # numpy only
     "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "landscapes",  # no torch
-    "widgets", "decay_plots", "guesses", "checks",
+    "widgets", "momentum", "decay_plots", "guesses", "checks",
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip

@@ -8,5 +8,6 @@ from clrlib.checks.chapter_01 import other_momentum, stable_rate, steps_needed, 
 from clrlib.checks.chapter_03 import after_the_step, own_range_test, smoothing_lag, sweep
 from clrlib.checks.chapter_04 import cyclic_by_hand, own_cycles, same_sum, stepsize_and_cycles
 from clrlib.checks.chapter_05 import effective_peak, one_cycle_by_hand, own_schedule, torch_ends
+from clrlib.checks.chapter_06 import equal_step, momentum_by_hand, own_matched, sutskever_step
 from clrlib.checks.chapter_07 import decoupled_step, half_life_steps, own_decays, same_shrinkage
 from clrlib.checks.chapter_09 import counts, forever, own_log, seeds_needed, verdicts
