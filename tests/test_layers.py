@@ -10,8 +10,9 @@ import pytest
 import clrlib
 
 ORDER = (
-    "validate", "schedules", "descent", "history", "suggest", "audit",  # numpy only
-    "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "landscapes", "widgets", "guesses", "checks",  # no torch
+    "validate", "schedules", "descent", "history", "measuring", "suggest", "audit",  # numpy only
+    "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "landscapes", "noise",
+    "widgets", "guesses", "checks",  # no torch
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
