@@ -23,6 +23,7 @@ CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 EXERCISES = {
     "00_start_here": 3,
     "01_gradient_descent": 4,
+    "02_training_loop": 5,
     "03_range_test": 4,
     "04_cyclical_learning_rates": 4,
     "05_one_cycle": 5,
@@ -139,6 +140,24 @@ def test_solutions_01():
     assert checks.steps_needed(answers.my_steps)
     assert checks.other_momentum(answers.my_momentum)
     assert checks.through_the_ravine(answers.my_pair)
+
+
+def test_solutions_02():
+    answers = solutions("02")
+    assert checks.training_step(answers.my_step)
+    assert checks.error_of_accuracy(answers.my_error)
+    assert checks.number_of_seeds(answers.my_seeds)
+    assert checks.undo_running(answers.my_undo)
+
+
+def test_solutions_02_with_runs_of_ones_own():
+    data, answers = images_of.load("choose").limited(400), solutions("02")
+
+    def run_of(seed, lr=one_cycle(0.02, 0.2)):
+        recipe = Recipe(batch_size=32, seed=seed)
+        return fit(models.build("tiny", data.train.classes, seed), data, {"lr": lr}, 1, recipe, progress=False).accuracy
+
+    assert checks.own_comparison(answers.my_scores(run_of, one_cycle), [run_of(seed) for seed in range(5)], answers.my_verdict)
 
 
 def test_solutions_03(capsys):

@@ -37,6 +37,26 @@ def hyper(lr, momentum, steps=10):
     return History({"lr": np.full(steps, lr), "momentum": np.full(steps, momentum)}, [{"accuracy": 80.0}])
 
 
+def training(*order):
+    """One training step with its calls in this order, as an answer to the first exercise of chapter 02."""
+
+    def step(model, optimizer, loss_of, images, labels):
+        loss = loss_of(model(images), labels)
+        for name in order:
+            getattr(loss if name == "backward" else optimizer, name)()
+        return loss.item()
+
+    return step
+
+
+def error(accuracy, images):
+    return (accuracy * (100 - accuracy) / images) ** 0.5
+
+
+def undo(running):
+    return np.diff(running * np.arange(1, len(running) + 1), prepend=0)
+
+
 def after_the_step(rates, losses):
     return rates[:-1], losses[1:]
 
@@ -63,6 +83,11 @@ RIGHT = {
     "steps_needed": (lambda curvature, rate, share: np.ceil(np.log(share) / np.log(abs(1 - rate * curvature))),),
     "other_momentum": (rolling("sutskever"),),
     "through_the_ravine": ((0.033, 0.67),),
+    "training_step": (training("zero_grad", "backward", "step"),),
+    "error_of_accuracy": (error,),
+    "number_of_seeds": (36,),
+    "undo_running": (undo,),
+    "own_comparison": ([80.0, 80.5, 81, 80.2, 80.7], ACCURACIES, "lower"),
     "sweep": (lambda i, low, high, steps: low * (high / low) ** (i / (steps - 1)),),
     "after_the_step": (after_the_step,),
     "smoothing_lag": (10 ** (6 * 9 / 99),),
@@ -113,6 +138,31 @@ WRONG = {
         (((0.0198, 0),), "crawls"),
         (((0.001, 0.5),), "more momentum"),
         ((0.03,), "stopped with"),
+    ],
+    "training_step": [
+        ((training("backward", "step"),), "gradients of all steps so far add up"),
+        ((training("zero_grad", "step", "backward"),), "moved before"),
+        ((training("backward", "zero_grad", "step"),), "throws the gradients away"),
+        ((training("zero_grad", "backward", "backward", "step"),), "backward was called 2 times"),
+        ((training("zero_grad", "backward"),), "nothing is learned"),
+        ((lambda *given: 1.0,), "gives the logits"),
+    ],
+    "error_of_accuracy": [
+        ((lambda accuracy, images: error(accuracy, images) / 100,), "share"),
+        ((lambda accuracy, images: (error(accuracy, images) / 100) ** 2,), "variance"),
+        ((lambda accuracy, images: 1.0,), "0.29 points"),
+    ],
+    "number_of_seeds": [((18,), "Two means"), ((24,), "squared"), ((35.3,), "round up"), ((100,), "1.96 + 0.84")],
+    "undo_running": [
+        ((lambda running: undo(running)[1:],), "first epoch is missing"),
+        ((lambda running: np.diff(running, prepend=0),), "its number of epochs"),
+        ((lambda running: running,), "come from"),
+    ],
+    "own_comparison": [
+        (([80.0, 80.5, 81, 80.2, 80.7], ACCURACIES, "higher"), "is 0 inside it"),
+        (([80.0, 80.5, 81, 80.2, 80.7], ACCURACIES, ...), "can't tell"),
+        (([80.0, 80.5], ACCURACIES, "lower"), "five accuracies"),
+        ((ACCURACIES * 2, ACCURACIES, "can't tell"), "Change something"),
     ],
     "sweep": [
         ((lambda i, low, high, steps: low + (high - low) * i / (steps - 1),), "linear"),

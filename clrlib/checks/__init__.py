@@ -5,6 +5,7 @@ An answer that is still `...` is told "not yet". A module per chapter; solutions
 
 from clrlib.checks.chapter_00 import standard_error, total_steps
 from clrlib.checks.chapter_01 import other_momentum, stable_rate, steps_needed, through_the_ravine
+from clrlib.checks.chapter_02 import error_of_accuracy, number_of_seeds, own_comparison, training_step, undo_running
 from clrlib.checks.chapter_03 import after_the_step, own_range_test, smoothing_lag, sweep
 from clrlib.checks.chapter_04 import cyclic_by_hand, own_cycles, same_sum, stepsize_and_cycles
 from clrlib.checks.chapter_05 import effective_peak, one_cycle_by_hand, own_schedule, torch_ends
