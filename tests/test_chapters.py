@@ -11,16 +11,17 @@ import matplotlib.image
 import nbformat
 import numpy as np
 import pytest
+import torch
 
-from clrlib import checks, experiments, models, notebooks, profiles
+from clrlib import checks, checks_recipe, experiments, models, notebooks, profiles
 from clrlib import data as images_of
-from clrlib.range_test import range_test
+from clrlib.range_test import range_test, range_test_in_place
 from clrlib.schedules import one_cycle
 from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 4}
+EXERCISES = {"00_start_here": 3, "01_gradient_descent": 4, "03_range_test": 4, "05_one_cycle": 4, "10_recipe": 4}
 
 
 def read(path):
@@ -146,6 +147,20 @@ def test_solutions_05():
     assert checks.one_cycle_by_hand(answers.my_one_cycle)
     assert checks.torch_ends((answers.first_rate, answers.last_rate))
     assert checks.effective_peak(answers.factor)
+
+
+def test_solutions_10():
+    answers = solutions("10")
+    assert checks_recipe.scheduler_steps(answers.my_steps)
+    assert checks_recipe.difference(answers.my_difference)
+    assert checks_recipe.own_verdict(answers.my_report, answers.my_verdict)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+    points = torch.randn(256, 8)
+    batches = list(zip(points.split(32), (points[:, 0] * points[:, 1] > 0).long().split(32)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    found = answers.my_found(range_test_in_place, model, optimizer, torch.nn.functional.cross_entropy, batches)
+    assert checks.own_range_test(found, 0.005)
 
 
 def test_solutions_that_need_a_run_of_ones_own():

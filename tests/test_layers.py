@@ -11,7 +11,8 @@ import clrlib
 
 ORDER = (
     "validate", "schedules", "descent", "history", "suggest",  # numpy only
-    "profiles", "records", "claims", "results", "figures", "plots", "landscapes", "widgets", "checks",  # no torch
+    "profiles", "records", "claims", "results", "figures", "plots", "landscapes", "outcomes", "widgets",  # no torch
+    "checks", "checks_recipe",
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
 )  # fmt: skip
