@@ -9,6 +9,8 @@ import numpy as np
 
 from clrlib.validate import count
 
+DECIDED = 2.0  # standard errors by which a difference must stand off from 0 to be called one
+
 
 def standard_error(values) -> float:
     """How far the mean of n runs typically lies from the mean of very many: sample standard deviation / sqrt(n).
@@ -61,3 +63,22 @@ def expected_best(of: int) -> float:
     x = np.linspace(-10, 10, 20_001)
     below = np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in x]) ** count("of", of)
     return float(((x[1:] + x[:-1]) / 2 * np.diff(below)).sum())
+
+
+def difference_of(first, second) -> tuple[float, float]:
+    """(mean(first) - mean(second), its standard error): sqrt(s1^2 / n1 + s2^2 / n2), s the sample standard deviations.
+
+    >>> difference_of([82.0, 81.0, 83.0], [80.0, 80.0, 80.0])
+    (2.0, 0.5773502691896257)
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    error = np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second))
+    return float(first.mean() - second.mean()), float(error)
+
+
+def verdict_of(first, second) -> str:
+    """ "better", "worse" or "can't tell": `first` against `second`, decided where they differ by two standard errors or more."""
+    difference, error = difference_of(first, second)
+    if difference == 0 or abs(difference) < DECIDED * error:
+        return "can't tell"
+    return "better" if difference > 0 else "worse"

@@ -11,10 +11,11 @@ import matplotlib.image
 import nbformat
 import numpy as np
 import pytest
+import torch
 
 from clrlib import checks, experiments, models, notebooks, profiles
 from clrlib import data as images_of
-from clrlib.range_test import range_test
+from clrlib.range_test import range_test, range_test_in_place
 from clrlib.schedules import one_cycle, one_cycle_momentum, triangular2
 from clrlib.training import Recipe, fit
 
@@ -30,6 +31,7 @@ EXERCISES = {
     "06_cyclical_momentum": 4,
     "07_weight_decay": 4,
     "09_audit": 5,
+    "10_recipe": 4,
 }
 
 
@@ -210,6 +212,20 @@ def test_solutions_06():
         for policy in (article, answers.my_policy(article))
     )
     assert checks.own_matched(own, cyclical, 0.85)
+
+
+def test_solutions_10():
+    answers = solutions("10")
+    assert checks.scheduler_steps(answers.my_steps)
+    assert checks.difference(answers.my_difference)
+    assert checks.own_verdict(answers.my_report, answers.my_verdict)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+    points = torch.randn(256, 8)
+    batches = list(zip(points.split(32), (points[:, 0] * points[:, 1] > 0).long().split(32)))
+    optimizer = torch.optim.AdamW(model.parameters())
+    found = answers.my_found(range_test_in_place, model, optimizer, torch.nn.functional.cross_entropy, batches)
+    assert checks.own_range_test(found, 0.005)
 
 
 def test_solutions_that_need_a_run_of_ones_own():

@@ -4,6 +4,7 @@ import pytest
 from clrlib import checks
 from clrlib.audit import true_counts
 from clrlib.history import History, RangeTest
+from clrlib.measuring import difference_of
 from clrlib.schedules import cyclic, one_cycle, one_cycle_momentum, triangular
 
 RATES = np.geomspace(1e-4, 1, 50)
@@ -55,6 +56,19 @@ def error(accuracy, images):
 
 def undo(running):
     return np.diff(running * np.arange(1, len(running) + 1), prepend=0)
+
+
+NEAR = {"one cycle": [80.0, 82.0, 84.0], "constant": [79.0, 81.0, 83.5]}
+FAR = {"one cycle": [80.0, 81.0, 82.0], "constant": [70.0, 71.0, 72.0]}
+
+
+def plain(first, second):
+    return difference_of(first, second)
+
+
+def added(first, second):
+    errors = [np.std(runs, ddof=1) / len(runs) ** 0.5 for runs in (first, second)]
+    return difference_of(first, second)[0], sum(errors)
 
 
 def after_the_step(rates, losses):
@@ -113,6 +127,9 @@ RIGHT = {
     "momentum_by_hand": (lambda i, steps, high, low: one_cycle_momentum(high, low)(i / (steps - 1)),),
     "sutskever_step": (lambda p, v, g, lr, mu: (p + mu * v - lr * g, mu * v - lr * g),),
     "own_matched": (hyper(0.1, 0.9), hyper(0.05, 0.95), 0.9),
+    "scheduler_steps": (222,),
+    "difference": (plain,),
+    "own_verdict": (NEAR, "can't tell"),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -242,6 +259,22 @@ WRONG = {
         ((hyper(0.05, 0.95), hyper(0.05, 0.95), 0.9), "not 0.9"),
         ((hyper(0.1, 0.9, 5), hyper(0.05, 0.95), 0.9), "same length"),
         ((80, hyper(0.05, 0.95), 0.9), "fit(...)"),
+    ],
+    "scheduler_steps": [((444,), "two of them"), ((432,), "partly filled"), ((216,), "36 batches"), ((12,), "epoch"), ((7,), "ceil")],
+    "difference": [
+        ((lambda a, b: np.mean(a) - np.mean(b),), "return two numbers"),
+        ((lambda a, b: plain(b, a),), "first minus the second"),
+        ((lambda a, b: (3.0, 1.0),), "means differ by 0.83"),
+        ((added,), "squares do"),
+        ((lambda a, b: (plain(a, b)[0], np.std(a)),), "standard error is 0.394"),
+    ],
+    "own_verdict": [
+        (([1, 2], "better"), "by name"),
+        (({"a": [1.0], "b": [1.0, 2.0, 3.0]}, "better"), "3 seeds"),
+        (({"a": [1.0, 2.0, np.nan], "b": [1.0, 2.0, 3.0]}, "better"), "not finite"),
+        ((NEAR, "better"), "can't tell"),
+        ((FAR, "worse"), "one cycle - constant = 10.00"),
+        ((FAR, ...), "two standard errors"),
     ],
 }  # fmt: skip
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from clrlib.measuring import accuracy_error, expected_best, seeds_needed, standard_error
+from clrlib.measuring import accuracy_error, difference_of, expected_best, seeds_needed, standard_error, verdict_of
 
 
 def test_the_standard_error_is_scipys():
@@ -52,3 +52,18 @@ def test_as_many_seeds_as_needed_find_the_difference_and_one_fewer_do_not(spread
 def test_what_makes_no_sense_is_named(call, names):
     with pytest.raises(ValueError, match=names):
         call()
+
+
+def test_a_difference_has_the_spread_that_simulation_gives_it():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(3, 2, (20_000, 5)), rng.normal(1, 1, (20_000, 4))
+    gaps = first.mean(axis=1) - second.mean(axis=1)
+    errors = [difference_of(a, b)[1] for a, b in zip(first[:2000], second[:2000])]
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(gaps.std(), rel=0.03)
+
+
+def test_verdicts():
+    assert verdict_of([80, 81, 82], [70, 71, 72]) == "better"
+    assert verdict_of([70, 71, 72], [80, 81, 82]) == "worse"
+    assert verdict_of([80, 82, 84], [79, 81, 83.5]) == verdict_of([1, 1, 1], [1, 1, 1]) == "can't tell"
+    assert verdict_of([2, 2, 2], [1, 1, 1]) == "better"
