@@ -15,7 +15,14 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SETTINGS = {  # no questions, no news, and nothing written back to a notebook
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
@@ -120,7 +127,9 @@ class Lab:
     def shut_down(self, name: str):
         """End a notebook's kernel."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/kernels/{self.kernel(name)}", headers={"Authorization": f"token {self.token}"}, method="DELETE"
+            f"http://127.0.0.1:{self.port}/api/kernels/{self.kernel(name)}",
+            headers={"Authorization": f"token {self.token}"},
+            method="DELETE",
         )
         urllib.request.urlopen(request, timeout=30).close()
 
@@ -190,13 +199,15 @@ def run_all(page):
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
     page.wait_for_function("[...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))")
-    page.wait_for_function("![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))", timeout=300_000)
+    page.wait_for_function(
+        "![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))", timeout=300_000
+    )
     wait_idle(page)
 
 
-def errors(page) -> list[str]:
-    """What the outputs show in red."""
-    return page.locator(ERRORS).all_text_contents()
+def errors(where) -> list[str]:
+    """What the outputs of a page, or the inside of a widget, show in red."""
+    return where.locator(ERRORS).all_text_contents()
 
 
 def colours(page) -> list[int]:
@@ -206,7 +217,11 @@ def colours(page) -> list[int]:
 
 def widget(page, text: str):
     """The outermost box of the widget whose source cell holds `text`, scrolled into view."""
-    box = page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea-editor", has_text=text)).locator(".jp-OutputArea-output > .widget-vbox").first
+    box = (
+        page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea-editor", has_text=text))
+        .locator(".jp-OutputArea-output > .widget-vbox")
+        .first
+    )
     box.scroll_into_view_if_needed()
     return box
 
@@ -214,6 +229,11 @@ def widget(page, text: str):
 def slider(box, label: str):
     """The knob of the slider with this label."""
     return box.locator(".widget-inline-hbox", has=box.page.locator(f".widget-label:text-is('{label}')")).locator(".noUi-handle").first
+
+
+def unnamed(box) -> int:
+    """How many pictures of a widget have no words for those who can't see them."""
+    return box.locator("img:visible:not([title], [alt])").count() + box.locator("img:visible[title='']").count()
 
 
 def picture(box) -> str:
@@ -224,7 +244,9 @@ def picture(box) -> str:
 def wait_picture(box, before: str, seconds: float = 10):
     """Wait for another picture than `before`, whole."""
     image = box.locator("img").first.element_handle()
-    box.page.wait_for_function("([image, old]) => image.src != old && image.complete && image.naturalWidth > 0", arg=[image, before], timeout=1000 * seconds)
+    box.page.wait_for_function(
+        "([image, old]) => image.src != old && image.complete && image.naturalWidth > 0", arg=[image, before], timeout=1000 * seconds
+    )
 
 
 def drag(knob, pixels: float):
@@ -248,10 +270,9 @@ def contrasts(box) -> dict[str, float]:
     return dict(box.evaluate(CONTRAST))
 
 
-def look(page, width: int, height: int, zoom: int = 1, theme: str = "Light"):
-    """The window at a size and a zoom (a window of 1200 zoomed to 200 % has 600 wide pixels), in a theme of JupyterLab."""
-    metrics = {"width": width, "height": height, "deviceScaleFactor": zoom, "mobile": False}
-    page.context.new_cdp_session(page).send("Emulation.setDeviceMetricsOverride", metrics)
+def look(page, width: int, height: int, theme: str = "Light"):
+    """The window at a size, in a theme of JupyterLab. (A window of 1200 zoomed to 200 % lays a page out as one of 600.)"""
+    page.set_viewport_size({"width": width, "height": height})
     command(page, "apputils:change-theme", {"theme": f"JupyterLab {theme}"})
     page.wait_for_function("dark => document.body.dataset.jpThemeLight == String(!dark)", arg=theme == "Dark")
     page.wait_for_timeout(500)  # the theme's styles and the layout follow

@@ -16,11 +16,11 @@ DATA = os.environ.get("CLR_DATA", "digits")
 ARTEFACTS = Path(os.environ.get("CLR_ARTEFACTS", Path(__file__).parent / "artefacts"))
 
 GRADIENT_DESCENT, ONE_CYCLE = "01_gradient_descent.ipynb", "05_one_cycle.ipynb"
-SHAPED, DRAWN, HAND, PLAYGROUND = "shaped = widgets.", "drawn = live.Trainer", "hand = live.by_hand", "widgets.playground()"
+SHAPED, DRAWN, HAND, PLAYGROUND = "widgets.one_cycle_explorer", "drawn = live.Trainer", "hand = live.by_hand", "widgets.playground()"
 WIDGETS = {SHAPED: ONE_CYCLE, DRAWN: ONE_CYCLE, HAND: ONE_CYCLE, PLAYGROUND: GRADIENT_DESCENT}
 LOOKS = {
     "as it opens": {"width": 1200, "height": 1000},
-    "zoomed to 200 percent": {"width": 600, "height": 500, "zoom": 2},
+    "zoomed to 200 percent": {"width": 600, "height": 500},
     "narrow": {"width": 480, "height": 900},
     "dark": {"width": 1200, "height": 1000, "theme": "Dark"},
 }
@@ -95,7 +95,8 @@ def check_layout(box, name):
     """Nothing cut off and every text readable; a screenshot is kept."""
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     box.screenshot(path=ARTEFACTS / f"{name}.png")
-    assert browser.clipped(box) == []
+    assert browser.errors(box) == browser.clipped(box) == []
+    assert browser.unnamed(box) == 0
     contrasts = browser.contrasts(box)
     assert contrasts and {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}
 
@@ -172,4 +173,5 @@ def test_the_rate_can_be_driven_by_hand(chapter):
 def test_a_widget_is_whole_and_readable(chapter, source, at):
     page = chapter(WIDGETS[source]).page
     browser.look(page, **LOOKS[at])
+    assert page.evaluate("[innerWidth, innerHeight]") == [LOOKS[at]["width"], LOOKS[at]["height"]]
     check_layout(browser.widget(page, source), f"{source.split('.')[-1].strip('()')} {at}".replace(" ", "-"))
