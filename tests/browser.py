@@ -87,8 +87,10 @@ class Lab:
         return json.loads(eval(answer["data"]["text/plain"]))
 
     def shut_down(self, name: str):
-        """End a notebook's kernel."""
-        self.call(f"kernels/{self.kernel(name)}", "DELETE")
+        """End a notebook's kernel, if it has one."""
+        for session in self.call("sessions"):
+            if session["path"] == name:
+                self.call(f"sessions/{session['id']}", "DELETE")
 
     def stop(self):
         self.process.terminate()
@@ -143,6 +145,8 @@ def open_notebook(page, lab: Lab, name: str):
     page.add_init_script(path=Path(__file__).with_suffix(".js"))
     page.goto(lab.url(name))
     page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function(f"{KERNEL}?.status == 'idle' || document.querySelector('.jp-Dialog')", timeout=90_000)
+    assert page.query_selector(".jp-Dialog") is None, f"{name} opens with a question: {page.inner_text('.jp-Dialog')!r}"
     command(page, "application:toggle-left-area")
     wait_idle(page)
 

@@ -186,15 +186,18 @@ def test_a_widget_is_whole_and_readable(chapter, source, at):
 @pytest.fixture
 def opened(lab, chromium):
     """name -> that chapter, opened but not run; its page is closed and its kernel ended afterwards."""
-    names = []
+    names, pages = [], []
 
     def begin(name) -> Chapter:
         names.append(name)
         page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+        pages.append(page)
         browser.open_notebook(page, lab, name)
         return Chapter(lab, page, name, lab.ask(name, PID))
 
     yield begin
+    for page in pages:
+        page.close()
     for name in set(names):
         lab.shut_down(name)
 
@@ -212,7 +215,6 @@ def test_every_chapter_runs_from_the_menu_and_its_widgets_are_whole(opened, name
         browser.look(chapter.page, width=width, height=1000)
         for i, box in enumerate(browser.widgets(chapter.page)):
             check_layout(box, f"{Path(name).stem}-widget-{i}-{width}")
-    chapter.page.close()
 
 
 @pytest.mark.full
@@ -234,4 +236,3 @@ def test_a_closed_tab_and_a_restart_leave_no_thread_behind(opened):
     browser.restart(again.page)
     assert again.ask(PID) != again.pid and not Path(f"/proc/{again.pid}").exists()
     assert again.ask(THREADS) == 0 and again.ask(ALL_THREADS) <= idle
-    again.page.close()
