@@ -242,7 +242,7 @@ def test_solutions_that_need_a_run_of_ones_own():
         lambda wd: fit(models.build("tiny"), half, {"lr": one_cycle(0.01, 0.1), "momentum": 0.8, "weight_decay": wd}, 1, recipe, False)
     )
     assert checks.own_schedule(flat, baseline)
-    assert checks.own_decays(decays, answers.my_choice)
+    assert checks.own_decays(decays, answers.my_choice(decays))
     assert checks.own_schedule(shaped, baseline)
 
 

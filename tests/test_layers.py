@@ -10,8 +10,8 @@ import pytest
 import clrlib
 
 ORDER = (
-    "validate", "schedules", "descent", "decay", "escape", "history", "measuring", "suggest", "audit",  # numpy only
-    "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "noise",
+    "validate", "schedules", "descent", "decay", "escape", "history", "suggest", "audit",  # numpy only
+    "measuring", "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "noise",
     "outcomes", "landscapes", "widgets", "momentum", "decay_plots", "guesses", "checks",  # no torch
     "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
     "experiments", "recording", "notebooks", "__main__",
