@@ -64,7 +64,7 @@ def badges(url: str, path: str) -> str:
 def bootstrap(url: str) -> str:
     """The source of the set-up cell. `ruff format` leaves it as it is, however long the address."""
     lines = CELL.format(url).splitlines()
-    return "\n".join(f"{line}  # fmt: skip" if len(line) > 100 else line for line in lines)
+    return "\n".join(f"{line}  # fmt: skip # noqa: E501" if len(line) > 100 else line for line in lines)
 
 
 def is_bootstrap(cell) -> bool:
