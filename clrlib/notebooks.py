@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clrlib import claims, plots, records, results, suggest
+from clrlib import address, claims, plots, records, results, suggest
 from clrlib.history import RangeTest, mean_and_spread
 from clrlib.records import write_atomically
 
@@ -84,10 +84,11 @@ def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Pat
 
 
 def normalised(notebook):
-    """The same notebook with nothing in it that differs from build to build."""
+    """The same notebook with nothing in it that differs from build to build. The set-up cell is not counted."""
     notebook.metadata = METADATA
+    notebook.cells = [address.set_up_cell(cell.source) if address.is_bootstrap(cell) else cell for cell in notebook.cells]
     number = 0
-    for i, cell in enumerate(notebook.cells):
+    for i, cell in enumerate(cell for cell in notebook.cells if not address.is_bootstrap(cell)):
         cell["id"] = f"cell-{i:03d}"
         if cell.cell_type == "markdown":
             cell.source = stamped(cell.source)
