@@ -61,7 +61,7 @@ def summary(found) -> tuple:
     return (
         accuracy,
         len(found),
-        f"{first['epochs'][-1]['step']:,}",
+        f"{first['epochs'][-1].get('step', 0):,}",
         seconds,
         f"{machine}, {environment['precision']}, torch {environment['torch']}",
     )
