@@ -56,12 +56,12 @@ def summary(found) -> tuple:
     accuracy = mean_and_spread(accuracies).rsplit(" (n", 1)[0]
     seconds = f"{np.mean([record.history.seconds for record in found]):.0f}"
     environment = first["environment"]
-    machine = environment.get("machine", "machine not named")
-    machine += f", {environment['threads']} threads" if "CPU" in machine and "threads" in environment else ""
+    machine, threads = environment["machine"], environment["threads"]
+    machine += f", {threads} thread{'s' * (threads > 1)}" if "CPU" in machine else ""
     return (
         accuracy,
         len(found),
-        f"{first['epochs'][-1].get('step', 0):,}",
+        f"{first['epochs'][-1]['step']:,}",
         seconds,
         f"{machine}, {environment['precision']}, torch {environment['torch']}",
     )
