@@ -9,4 +9,5 @@ from clrlib.checks.chapter_03 import after_the_step, own_range_test, smoothing_l
 from clrlib.checks.chapter_04 import cyclic_by_hand, own_cycles, same_sum, stepsize_and_cycles
 from clrlib.checks.chapter_05 import effective_peak, one_cycle_by_hand, own_schedule, torch_ends
 from clrlib.checks.chapter_07 import decoupled_step, half_life_steps, own_decays, same_shrinkage
+from clrlib.checks.chapter_08 import accumulated, own_race, scaling_rules, steps_of_a_run
 from clrlib.checks.chapter_09 import counts, forever, own_log, seeds_needed, verdicts
