@@ -14,6 +14,7 @@ from clrlib.figures import COLOURS, DASHES, SERIES, axes, styled
 from clrlib.history import smooth
 
 RULES = {"linear": "in proportion", "root": "by the root"}
+MOST_NAMES = 4  # lines that are named at their ends; of more, every second one or a list
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 
@@ -62,7 +63,10 @@ def by_step(runs: dict, ax=None):
         for seed in values:
             ax.plot(at, seed, "o", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
         ax.plot(at, values.mean(axis=0), color=colour, linestyle=DASHES[i % len(DASHES)])
-        ax.annotate(f"{size}", (at[-1], values[:, -1].mean()), (5, 5), textcoords="offset points", color=colour, fontsize=9, ha="center")
+        if len(runs) <= MOST_NAMES or i % 2 == 0:
+            ax.annotate(
+                f"{size}", (at[-1], values[:, -1].mean()), (5, 5), textcoords="offset points", color=colour, fontsize=9, ha="center"
+            )
     ax.set_xscale("log")
     ax.margins(x=0.1, y=0.1)
     ax.set(xlabel="steps taken", ylabel="test accuracy (%)")
@@ -184,7 +188,10 @@ def race(runs: dict, ax=None, title: str = ""):
         ends.append((np.mean([history.accuracy for history in histories]), f"batch {size}", colour))
     ax.set(xlabel="seconds of training", ylabel="test accuracy (%)", title=title)
     ax.set_xlim(left=0)
-    _name_ends(ax, ends)
+    if len(ends) <= MOST_NAMES:
+        _name_ends(ax, ends)
+    else:
+        _name_in_a_column(ax, ends)
     return ax
 
 
@@ -257,6 +264,12 @@ def meter(measure, sizes, label: str = "Measure this machine") -> w.VBox:
 
     button.on_click(go)
     return w.VBox([button, picture, said], layout=w.Layout(max_width="820px"))
+
+
+def _name_in_a_column(ax, ends):
+    """The names of many lines, in the order given, in the lower right corner."""
+    for i, (_, label, colour) in enumerate(ends[::-1]):
+        ax.annotate(label, (0.99, 0.03 + 0.075 * i), xycoords="axes fraction", color=colour, fontsize=8, ha="right", va="bottom")
 
 
 def _shade(i: int, of: int):

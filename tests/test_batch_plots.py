@@ -22,6 +22,7 @@ DRAWN = {
     "headline": lambda: batch_plots.headline(RUNS, "tiny"),
     "one seed": lambda: batch_plots.headline({"linear": {128: [run(128)]}}),
     "seven sizes": lambda: batch_plots.headline({"linear": {2**n: [run(2**n)] for n in range(5, 12)}}),
+    "race of seven": lambda: batch_plots.race({2**n: [run(2**n)] for n in range(5, 12)}),
     "noise": lambda: batch_plots.noise(NOISE),
     "gaps": lambda: batch_plots.gaps({"4 steps": [0.1, 0.2, np.nan]}, (0.1, 1, 10)),
     "sweeps": lambda: batch_plots.sweeps(TESTS),
@@ -60,6 +61,12 @@ def test_the_answers_are_those_of_the_rules_for_the_mean_and_for_each_seed():
     test = TESTS[512]
     assert rate == suggest.minimum(test.lrs, test.losses).rate
     assert seeds == [suggest.minimum(test.lrs, losses).rate for losses in test.losses]
+
+
+def test_of_many_sizes_every_second_is_named_at_its_end_and_all_are_in_a_list():
+    assert [text.get_text() for text in DRAWN["seven sizes"]()[1].texts] == ["32", "128", "512", "2048"]
+    ax = DRAWN["race of seven"]()
+    assert len(ax.texts) == 7 and ax.get_ylim()[1] < 70
 
 
 def test_the_quickest_seed_is_bold():
