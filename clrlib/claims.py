@@ -171,6 +171,10 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "At a batch of 2048 scaling the rate in proportion beats scaling it by the square root", "Goyal et al. 2017; Krizhevsky 2014",
+        (Comparison("2048, linear against root", ("E9", "batch-2048-linear"), ("E9", "batch-2048-root")),),
+    ),
+    Claim(
         "The high rate in the middle leads to flatter minima", "article; Smith 2018",
         tuple(
             Comparison(f"final sharpness against {about}", ("E11", "one-cycle"), ("E11", name), "less", column="sharpness", enough=0.0)
@@ -227,6 +231,27 @@ def grid(tier: str) -> dict[tuple[float, float, float], float]:
             decay, momentum = rest.split("-momentum-")
             found[float(momentum), float(decay), float(rate)] = record.history.accuracy
     return found
+
+
+def batches(tier: str) -> dict[str, dict[int, list]]:
+    """E9's rule -> batch size -> Histories, one per seed; batch 512, where both start, is in both. {} where nothing is recorded."""
+    found, start = {}, f"{NETS[tier]}-batch-"
+    for record in records.load_all("E9"):
+        if record.name.startswith(start):
+            size, _, rule = record.name[len(start) :].partition("-")
+            for key in (rule,) if rule else ("linear", "root"):
+                found.setdefault(key, {}).setdefault(int(size), []).append(record.history)
+    return {rule: dict(sorted(sizes.items())) for rule, sizes in sorted(found.items())}
+
+
+def sweeps_by_batch(tier: str) -> dict[int, RangeTest]:
+    """E1's batch size -> range test of 100 steps, its seeds together. {} where nothing is recorded."""
+    found, start = {}, f"{NETS[tier]}-"
+    for record in records.load_all("E1"):
+        name = record.name.removeprefix(start)
+        if record.name.startswith(start) and (name == "100" or name.startswith("batch-")):
+            found.setdefault(512 if name == "100" else int(name.removeprefix("batch-")), []).append(record.history)
+    return {size: RangeTest.of(found[size]) for size in sorted(found)}
 
 
 def running_accuracy(epochs: list[dict]) -> np.ndarray:
