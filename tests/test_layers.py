@@ -14,7 +14,7 @@ ORDER = (
     "measuring", "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "noise",
     "outcomes", "landscapes", "widgets", "momentum", "decay_plots", "batch_plots", "guesses", "checks",  # no torch
     "cifar10", "data", "models", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
-    "sharpness", "live", "experiments", "recording", "address", "notebooks", "__main__",
+    "sharpness", "live", "budget", "experiments", "recording", "address", "notebooks", "__main__",
 )  # fmt: skip
 READING = ORDER[: ORDER.index("cifar10")]
 FOLDER = Path(clrlib.__file__).parent
