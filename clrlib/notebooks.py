@@ -62,7 +62,7 @@ def draw_headline(path: Path):
     """The README's picture: what a schedule is worth, once its runs are recorded."""
     runs = {label: [record.history for record in records.load_all(*where)] for label, where in HEADLINE.items()}
     if all(runs.values()):
-        path.write_bytes(plots.png(plots.compare(runs)))
+        write_atomically(path, plots.png(plots.compare(runs)))
 
 
 def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):

@@ -5,12 +5,15 @@ data/runs/<experiment>/<name>-s<seed>.json; `data/README.md` describes the field
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
 import re
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from clrlib.history import History, thin
 
 SCHEMA = 1
 MOST_BYTES = 100_000
+STALE = 3600  # seconds after which a part is no longer another process at work
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 FIELDS = {
     "schema": int, "experiment": str, "name": str, "seed": int, "tier": str, "recipe": dict, "data": str,
@@ -78,8 +82,13 @@ def path_of(experiment: str, name: str, seed: int) -> Path:
     return root() / experiment / f"{name}-s{seed}.json"
 
 
-def save(experiment, name, seed, tier, recipe, history, environment, sources, seconds, most_steps=200) -> Path:
-    """Write one run atomically and return its path. Refuses runs on the stand-in images.
+def save(*args, **kwargs) -> Path:
+    """Make a record (see `made`) and put it where it belongs, atomically; returns its path."""
+    return write(made(*args, **kwargs))
+
+
+def made(experiment, name, seed, tier, recipe, history, environment, sources, seconds, most_steps=200) -> Record:
+    """The record of one run. Refuses runs on the stand-in images, and a record that is too large.
 
     recipe       everything that determines the run, the schedules' data included (plain JSON values)
     environment  versions and machine;  sources: a hash of the training code;  seconds: wall time
@@ -93,16 +102,16 @@ def save(experiment, name, seed, tier, recipe, history, environment, sources, se
         "data": history.source, "environment": environment, "sources": sources, "seconds": round(seconds, 1),
         "epochs": [{key: _rounded(x) for key, x in row.items()} for row in kept.epochs], "steps": steps,
     }  # fmt: skip
-    return write(Record(content | {"digest": digest(content)}))
+    record = Record(content | {"digest": digest(content)})
+    if (size := len(_text(record.content))) > MOST_BYTES:
+        raise RecordError(f"{record.label} has {size:,} bytes, over {MOST_BYTES:,}: keep fewer steps")
+    return record
 
 
 def write(record: Record) -> Path:
     """Put a record where it belongs, atomically; returns its path."""
-    content, text = record.content, _text(record.content)
-    if len(text) > MOST_BYTES:
-        raise RecordError(f"{record.label} has {len(text):,} bytes, over {MOST_BYTES:,}: keep fewer steps")
-    target = path_of(content["experiment"], content["name"], content["seed"])
-    write_atomically(target, text)
+    target = path_of(record.content["experiment"], record.name, record.seed)
+    write_atomically(target, _text(record.content))
     return target
 
 
@@ -152,9 +161,16 @@ def digest(content: dict) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes):
-    """Write beside the target, then replace it: a reader sees the old file or the new one, never a part."""
+    """Write beside the target, then replace it: a reader sees the old file or the new one, never a part.
+
+    A part that a killed process left is deleted by a later write of the same file, once it is an hour old.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - stale.stat().st_mtime > STALE:
+                stale.unlink()
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
