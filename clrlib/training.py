@@ -143,7 +143,7 @@ def fit(
     run = checkpoints.identity(model, data, schedules, epochs, recipe) if checkpoint else None
     resume, history = checkpoints.load(checkpoint, run) if checkpoint else (None, History(source=data.source))
     stepping = steps(model, data, schedules, epochs, recipe, fast, resume)
-    log = []  # of the epoch so far; the history has the rest
+    log, recording = [], torch.is_grad_enabled()  # log: of the epoch so far; the history has the rest
     total = epochs * images_of.steps_per_epoch(len(data.train), recipe.batch_size)
     with tqdm(total=total, initial=len(history), unit="step", disable=not progress, leave=False, file=sys.stdout, mininterval=0.2) as bar:
         try:
@@ -161,6 +161,7 @@ def fit(
                 bar.update()
         except KeyboardInterrupt:
             stepping.close()
+            torch.set_grad_enabled(recording)  # an interrupt at the end of a `no_grad` leaves it switched off
             print(f"Interrupted after {len(history) + len(log)} of {total} steps: here is the history so far.")
     if log:
         history.steps = _columns(history.steps, step.hyper, log)
