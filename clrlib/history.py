@@ -33,12 +33,12 @@ class History:
     @property
     def accuracy(self) -> float:
         """Held-out accuracy after the last epoch, in percent: never the best epoch. NaN before the first."""
-        return float(self.epochs[-1]["accuracy"]) if self.epochs else float("nan")
+        return float(self.column("accuracy")[-1]) if self.epochs else float("nan")
 
     @property
     def seconds(self) -> float:
         """Training time, evaluation not counted."""
-        return float(sum(row["seconds"] for row in self.epochs))
+        return float(self.column("seconds").sum())
 
 
 @dataclass(frozen=True)

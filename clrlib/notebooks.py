@@ -123,6 +123,8 @@ def _claim(experiment, name, what) -> str:
         return f"{np.mean([history.seconds for history in histories]):.0f} s"
     if what == "printed":
         return mean_and_spread([claims.running_accuracy(history.epochs)[-1] for history in histories])
+    if not all(history.epochs and what in history.epochs[-1] for history in histories):
+        raise BuildError(f"{experiment}/{name} has no {what} to state")
     return mean_and_spread([history.epochs[-1][what] for history in histories])
 
 

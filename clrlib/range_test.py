@@ -192,7 +192,11 @@ def _snapshot_session(batches) -> list:
     And whether it records gradients: an interrupt at the end of a `no_grad` leaves that switched off.
     """
     kept = [(torch.set_grad_enabled, torch.is_grad_enabled()), *((g.set_state, g.get_state()) for g in _generators(batches))]
-    kept += [(random.setstate, random.getstate()), (np.random.set_state, np.random.get_state()), (torch.set_rng_state, torch.get_rng_state())]
+    kept += [
+        (random.setstate, random.getstate()),
+        (np.random.set_state, np.random.get_state()),
+        (torch.set_rng_state, torch.get_rng_state()),
+    ]
     if torch.cuda.is_available():
         kept.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
     return [functools.partial(give_back, state) for give_back, state in kept]

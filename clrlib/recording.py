@@ -124,10 +124,13 @@ def collect(results) -> list[Path]:
 
     Raises RecordError, before anything is written, for a line that is no whole, unedited record.
     """
-    lines = Path(results).read_text(encoding="utf-8").split("\n")
-    if lines.pop():
-        print(f"{Path(results).name}: the last line was cut off, and is left out")
-    found = [records.parse(line, f"line {i} of {Path(results).name}") for i, line in enumerate(lines, start=1)]
+    results, found = Path(results), []
+    with open(results, "rb") as file:
+        while line := file.readline(records.MOST_BYTES + 2):  # no line of a record is longer
+            if len(line) <= records.MOST_BYTES and not line.endswith(b"\n"):
+                print(f"{results.name}: the last line was cut off, and is left out")
+            else:
+                found.append(records.parse(line, f"line {len(found) + 1} of {results.name}"))
     return [records.write(record) for record in found]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import sys
@@ -203,11 +204,16 @@ def _state(model, train_step, epochs_done: int) -> dict:
 
 
 def _restore(model, train_step, state: dict) -> int:
-    """Put a `_state` back; returns the epoch to go on with."""
-    model.load_state_dict(state["model"])
-    train_step.load_state_dict(state["step"])
-    torch.set_rng_state(state["random"])
-    return state["epoch"]
+    """Put a `_state` back; returns the epoch to go on with. Raises CheckpointError, and leaves the model as it was, where it does not fit."""
+    before = copy.deepcopy(model.state_dict())
+    try:
+        train_step.load_state_dict(state["step"])
+        model.load_state_dict(state["model"])
+        torch.set_rng_state(state["random"])
+        return state["epoch"]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        model.load_state_dict(before)
+        raise checkpoints.CheckpointError(f"the state to resume from does not fit this run: {error!r:.200}") from None
 
 
 def _epoch_row(model, data, recipe, epoch, step, losses, accuracies, start) -> dict:

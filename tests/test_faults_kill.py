@@ -21,7 +21,9 @@ from clrlib.training import Recipe
 
 LR = {"lr": s.one_cycle(0.01, 0.1), "momentum": s.one_cycle_momentum()}
 TRAINED = Run("E9", "trained", "cpu", "", epochs=30, schedules=LR, recipe=Recipe(batch_size=16, precision="fp32"))
-SWEPT = Run("E9", "swept", "cpu", "", epochs=0, recipe=TRAINED.recipe, sweep={"low": 1e-4, "high": 0.1, "steps": 60, "sweep": "exponential"})
+SWEPT = Run(
+    "E9", "swept", "cpu", "", epochs=0, recipe=TRAINED.recipe, sweep={"low": 1e-4, "high": 0.1, "steps": 60, "sweep": "exponential"}
+)
 
 
 def noise(images, seed):
