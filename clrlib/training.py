@@ -204,7 +204,7 @@ def _state(model, train_step, epochs_done: int) -> dict:
 
 
 def _restore(model, train_step, state: dict) -> int:
-    """Put a `_state` back; returns the epoch to go on with. Raises CheckpointError, and leaves the model as it was, where it does not fit."""
+    """Put a `_state` back; returns the epoch to go on with. Where it does not fit: CheckpointError, and the model is as it was."""
     before = copy.deepcopy(model.state_dict())
     try:
         train_step.load_state_dict(state["step"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from numbers import Integral, Real
 
-
 MOST_STEPS = 10_000_000  # values of a table: 80 MB, and a thousand times the article's run
 
 

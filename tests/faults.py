@@ -41,3 +41,20 @@ def outcome(call, *args, **kwargs):
     except (ValueError, TypeError) as error:
         assert str(error)
         return None
+
+
+class Bomb:
+    """A pickle that leaves a folder behind where it is executed."""
+
+    def __reduce__(self):
+        return os.mkdir, (os.environ["BOMB"],)
+
+
+def unharmed(tmp_path, monkeypatch):
+    """For a fixture: nothing is executed, and nothing is written where it does not belong."""
+    monkeypatch.setenv("BOMB", str(tmp_path / "executed"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    yield
+    assert not (tmp_path / "executed").exists() and os.listdir(tmp_path / "here") == []
+    assert set(os.listdir(tmp_path)) <= {"here", "runs", "stranger.jsonl", "run.pt", "guesses.json"}

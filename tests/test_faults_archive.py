@@ -73,10 +73,10 @@ def test_a_disk_that_is_really_full(serve, small_disk):
 def fetching(url, target, began=None):
     """In a process of its own."""
     stand_in()
-    sys.stderr = open(os.devnull, "w")
     if began:
         began.set()
-    cifar10.download([url], target)
+    with open(os.devnull, "w") as sys.stderr:
+        cifar10.download([url], target)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3])

@@ -25,10 +25,9 @@ CURVES = {"lr": s.one_cycle(0.02, 0.2), "momentum": s.one_cycle_momentum()}
 
 
 def interrupted(work, moments):
-    """Call work() with a real SIGINT at each of the given moments, counted in calls of functions, anywhere; returns how many calls there were.
+    """Call work() with a real SIGINT at each of these moments, counted in calls of any function; returns how many calls there were.
 
-    A call is where Python looks for signals, so that an interrupt can fall there. An interrupt switches the tracing off, as a
-    debugger's would be: `again` in a handler of it counts on.
+    A call is where Python looks for signals, so that is where an interrupt falls.
     """
     calls, waiting = 0, sorted(moments, reverse=True)
 
