@@ -23,7 +23,7 @@ from clrlib.history import RangeTest
 from clrlib.scheduler import DEFAULTS, hyper_parameters
 from clrlib.schedules import exponential, linear
 from clrlib.training import Recipe, check_model, evaluate
-from clrlib.validate import count
+from clrlib.validate import count, shown
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
 
@@ -43,8 +43,8 @@ def range_test(
     """
     if data is None:
         raise ValueError("range_test needs data: pass clrlib.data.load()")
-    if isinstance(seeds, int) or not list(seeds):
-        raise ValueError(f"seeds must be a list of at least one seed, such as [0, 1, 2]; got {seeds!r}")
+    if isinstance(seeds, int) or not (seeds := [count("seeds", seed, at_least=0) for seed in seeds]):
+        raise ValueError(f"seeds must be a list of at least one seed, such as [0, 1, 2]; got {shown(seeds)}")
     rates = sweep_rates(low, high, steps, sweep)
     fixed = hyper_parameters({"lr": low, "momentum": momentum, "weight_decay": weight_decay}, 1)(0)
     watching = min(count("held_out_images", held_out_images, at_least=0), len(data.held_out))
@@ -109,7 +109,7 @@ def sweep_rates(low: float, high: float, steps: int, sweep: str = "exponential")
     exponential: low * (high / low) ** (i / (steps - 1)); the article's formula, started at i = 0
     """
     if not 0 <= low < high < math.inf:
-        raise ValueError(f"need 0 <= low < high, both finite; got low={low}, high={high}")
+        raise ValueError(f"need 0 <= low < high, both finite; got low={shown(low)}, high={shown(high)}")
     if sweep not in ("exponential", "linear"):
         raise ValueError(f"sweep {sweep!r} is unknown: choose 'exponential' or 'linear'")
     if sweep == "exponential" and low == 0:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from numbers import Integral, Real
+
+import numpy as np
 
 MOST_STEPS = 10_000_000  # values of a table: 80 MB, and a thousand times the article's run
 
@@ -22,9 +24,23 @@ def count(name: str, value, at_least: int = 1, at_most: int = 2**63 - 1) -> int:
 def number(value, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {shown(value)}")
-    if not -sys.float_info.max <= value <= sys.float_info.max:  # also of a whole number too large for a float
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number too large for a float
+        found = math.inf
+    if not math.isfinite(found):
         raise ValueError(f"{name} must be finite, got {shown(value)}")
-    return float(value)
+    return found
+
+
+def floats(values, name: str) -> np.ndarray:
+    """`values` as an array of floats; NaN and infinity may stand in it. Raises ValueError or TypeError for what is none."""
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError(f"{name} must be real numbers, got {shown(values)}")
+        return np.asarray(values, dtype=float)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, got {shown(values)}") from None
 
 
 def shown(value) -> str:
