@@ -32,7 +32,7 @@ def surface(name: str, conditioning: float = 10.0) -> Surface:
     if name not in SURFACES:
         raise ValueError(f"surface {name!r} is unknown: {', '.join(SURFACES)}")
     if not 1 <= number(conditioning, "conditioning") <= 1e6:
-        raise ValueError(f"conditioning must be finite, at least 1 and at most 1,000,000, got {conditioning}")
+        raise ValueError(f"conditioning must be finite and at least 1, got {conditioning}; at most 1,000,000 is drawn")
     return SURFACES[name][0](float(conditioning))
 
 

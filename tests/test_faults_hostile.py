@@ -21,8 +21,10 @@ from clrlib.training import Recipe
 
 usual = st.floats(1e-6, 10)
 hard = st.one_of(
-    st.floats(), st.integers(), st.integers(10**300, 10**400), st.sampled_from([0, -0.0, 1e308, -1e308, 1.7e308, 5e-324, 10**12, 10**4000, -(10**4000)]),
-    st.sampled_from([None, True, "", "0.1", b"1", [0.1], (), {}, 1j, np.nan, np.float32(0.1), np.int8(3), np.array(0.1), np.array([1j]), object()]),
+    st.floats(), st.integers(), st.integers(10**300, 10**400),
+    st.sampled_from([0, -0.0, 1e308, -1e308, 1.7e308, 5e-324, 10**12, 10**4000, -(10**4000)]),
+    st.sampled_from([None, True, "", "0.1", b"1", [0.1], (), {}, 1j, np.nan, np.float32(0.1), np.int8(3),
+                     np.array(0.1), np.array([1j]), object()]),
 )  # fmt: skip
 sizes = st.one_of(st.integers(2, 300), hard, st.sampled_from([10**7 + 1, 10**9, 10**12, 2**63, 10**30]))
 

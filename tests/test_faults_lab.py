@@ -58,7 +58,7 @@ def lab(tmp_path_factory):
     line = command("ARGS=--no-browser --port=0 --ServerApp.port_retries=0").split(" -m jupyterlab ", 1)[1]
     places = {
         "HOME": str(home),
-        "JUPYTER_RUNTIME_DIR": str(home / "run"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
         "JUPYTER_CONFIG_DIR": str(home / "c"),
         "JUPYTER_DATA_DIR": str(home / "d"),
     }
@@ -72,7 +72,7 @@ def lab(tmp_path_factory):
     said = None
     for _ in range(300):
         time.sleep(0.1)
-        found = list((home / "run").glob("jpserver-*.json"))
+        found = list((home / "runtime").glob("jpserver-*.json"))
         if found and found[0].read_text().endswith("}"):
             said = json.loads(found[0].read_text())
             break
