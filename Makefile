@@ -10,7 +10,7 @@ ROOT    = $$(test "$$(id -u)" != 0 || echo --allow-root)
 export PYTHON TORCH NEWEST
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test doctor data notebooks record bench bench-gpu format constraints address clean env env-test
+.PHONY: help lab test test-full doctor data notebooks record bench bench-gpu format constraints address clean env env-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ test: env-test ## ruff, unit tests and doctests, then every notebook on a small 
 	$(PY) -m ruff check
 	$(PY) -m pytest $(ARGS)
 	CLR_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+
+test-full: env-test ## the faults again, with many more of them: kills, interrupts, hostile values (15 minutes)
+	CLR_EXAMPLES=2000 $(PY) -m pytest -m "" tests/test_faults_*.py tests/test_hostile.py $(ARGS)
 
 doctor: env ## what this machine has, and what the live cells will use
 	@$(PY) -m clrlib doctor

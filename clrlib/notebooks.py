@@ -62,7 +62,7 @@ def draw_headline(path: Path):
     """The README's picture: what a schedule is worth, once its runs are recorded."""
     runs = {label: [record.history for record in records.load_all(*where)] for label, where in HEADLINE.items()}
     if all(runs.values()):
-        path.write_bytes(plots.png(plots.compare(runs)))
+        write_atomically(path, plots.png(plots.compare(runs)))
 
 
 def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):
@@ -124,6 +124,8 @@ def _claim(experiment, name, what) -> str:
         return f"{np.mean([history.seconds for history in histories]):.0f} s"
     if what == "printed":
         return mean_and_spread([claims.running_accuracy(history.epochs)[-1] for history in histories])
+    if not all(history.epochs and what in history.epochs[-1] for history in histories):
+        raise BuildError(f"{experiment}/{name} has no {what} to state")
     return mean_and_spread([history.epochs[-1][what] for history in histories])
 
 
