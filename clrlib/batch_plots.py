@@ -12,6 +12,7 @@ from clrlib.batch_size import images_needed, scaled_rate, steps_needed
 from clrlib.decay_plots import _name_ends
 from clrlib.figures import COLOURS, DASHES, SERIES, axes, styled
 from clrlib.history import smooth
+from clrlib.parts import Picture
 
 RULES = {"linear": "in proportion", "root": "by the root"}
 MOST_NAMES = 4  # lines that are named at their ends; of more, every second one or a list
@@ -248,7 +249,7 @@ def tradeoff_explorer() -> w.VBox:
 def meter(measure, sizes, label: str = "Measure this machine") -> w.VBox:
     """A button that measures images per second at each of `sizes` with measure(size), and draws `speed`."""
     button = w.Button(description=label, tooltip="Takes some seconds", layout=w.Layout(width="220px"))
-    picture, said = w.Image(format="png", layout=w.Layout(max_width="100%", display="none")), w.HTML()
+    picture, said = Picture(display="none"), w.HTML()
 
     def go(_):
         button.disabled, said.value = True, "measuring ..."

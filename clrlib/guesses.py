@@ -10,6 +10,7 @@ import ipywidgets as w
 
 from clrlib import figures, records
 from clrlib.figures import COLOURS
+from clrlib.parts import ROW, WIDE, Picture
 from clrlib.records import write_atomically
 from clrlib.validate import number
 
@@ -30,18 +31,17 @@ def ask(key: str, question: str, truth: float, low: float, high: float, step: fl
     start = low + round((high - low) / 2 / step) * step
     slider = w.FloatSlider(
         value=start, min=low, max=high, step=step, description=f"your guess ({unit})", readout_format=".4g",
-        continuous_update=False, style={"description_width": "150px"}, layout=w.Layout(width="560px", max_width="100%"),
+        continuous_update=False, style=WIDE, layout=ROW,
     )  # fmt: skip
     button = w.Button(description="Show the result", tooltip="Draws the result beside your guess", layout=w.Layout(width="150px"))
-    picture, said = w.Image(format="png", layout=w.Layout(max_width="100%", display="none")), w.HTML()
+    picture, said = Picture(display="none"), w.HTML()
 
     def show(_):
         guess = slider.value
         picture.value = figures.png(line(guess, truth, low, high, unit))
         picture.layout.display = ""
-        said.value = html.escape(
-            f"You said {guess:g}, it is {truth:.3g} {unit}: off by {abs(guess - truth):.2g}. {tally(count(key, guess, truth, high - low))}"
-        )
+        picture.tooltip = f"You said {guess:g}, it is {truth:.3g} {unit}: off by {abs(guess - truth):.2g}."
+        said.value = html.escape(f"{picture.tooltip} {tally(count(key, guess, truth, high - low))}")
 
     button.on_click(show)
     return w.VBox([w.HTML(f"<b>Predict.</b> {html.escape(question)}"), slider, button, picture, said], layout=w.Layout(max_width="820px"))

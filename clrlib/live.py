@@ -20,10 +20,12 @@ from clrlib import data as images_of
 from clrlib import figures, live_plots, training, widgets
 from clrlib.history import History
 from clrlib.jobs import Job, from_a_page
+from clrlib.parts import ROW, WIDE, Picture
 from clrlib.schedules import Schedule, as_schedule
 
 EARLIER = 4  # runs that stay in grey
 GAP, SHARE = 0.4, 4  # a redraw comes after this many seconds at the soonest, and after this many times what the last one took
+PICTURED = "Learning rate, training loss and held-out accuracy, step by step."
 TRAINERS: dict[str, Trainer] = {}  # the newest trainer of each name
 
 
@@ -121,9 +123,9 @@ class Trainer(w.VBox):
         self._complaint = ""  # what the controls made, where that is no schedule
         self.runs: list[Run] = beside.runs if beside else []
         self.train, self.stop, self.clear = _button("Train", "play", "primary"), _button("Stop", "stop"), _button("Clear", "trash")
-        self.guess = w.IntSlider(min=0, max=100, description="my guess (%)", style=widgets.WIDE, layout=widgets.ROW)
+        self.guess = w.IntSlider(min=0, max=100, description="my guess (%)", style=WIDE, layout=ROW)
         self._bar, self._progress = w.IntProgress(max=setup.steps, layout=w.Layout(width="180px")), w.Label()
-        self._picture, self._line = w.Image(format="png", layout=w.Layout(max_width="100%", object_fit="contain")), w.HTML()
+        self._picture, self._line = Picture(), w.HTML()
         row = w.HBox([self.train, self.stop, self.clear, self._bar, self._progress], layout=w.Layout(flex_flow="row wrap"))
         self._own = [self.guess, row, self._picture, self._line]
         super().__init__([*self._controls, *self._own], layout=w.Layout(max_width="820px"))
@@ -161,6 +163,7 @@ class Trainer(w.VBox):
         self.clear.on_click(lambda _: self._forget())
         for control in [*self._controls, self.guess]:
             control.observe(self._redraw, "value")
+        self._say("")
         self._show_state()
         self._redraw()
 
@@ -254,7 +257,7 @@ class Trainer(w.VBox):
         self._redraw()
 
     def _say(self, text: str, bold: bool = False):
-        self.message = text
+        self.message, self._picture.tooltip = text, f"{PICTURED} {text}".strip()  # a screen reader's name for the picture
         self._line.value = f'<span role="status">{"<b>" * bold}{html.escape(text)}{"</b>" * bold}</span>'
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from clrlib import plots, widgets
 from clrlib.figures import COLOURS, DASHES, SERIES, SIZES, axes, blank, styled
+from clrlib.parts import ROW, WIDE
 from clrlib.schedules import as_schedule, one_cycle
 
 FORMS = {"pytorch": "PyTorch", "sutskever": "Sutskever, Caffe"}
@@ -122,7 +123,7 @@ def _key(ax, loc="lower left", at=(0, 1)):
 
 def matching_explorer(steps: int = 9310) -> w.VBox:
     """Which rate gives a constant momentum the effective rate of a cycled one? Sliders around `match`."""
-    row = {"style": widgets.WIDE, "layout": widgets.ROW, "step": 0.01, "readout_format": ".2f"}
+    row = {"style": WIDE, "layout": ROW, "step": 0.01, "readout_format": ".2f"}
     controls = {
         "momentum": w.FloatRangeSlider(value=(0.8, 0.95), min=0.5, max=0.98, description="cycled momentum", **row),
         "constant": w.FloatSlider(value=0.9, min=0.0, max=0.98, description="constant momentum", **row),

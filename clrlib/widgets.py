@@ -13,15 +13,9 @@ import numpy as np
 
 from clrlib import cycles, landscapes, plots
 from clrlib.history import RangeTest
+from clrlib.parts import ROW, WIDE, Picture, code_box
 from clrlib.schedules import Schedule, cyclic, one_cycle, one_cycle_momentum
 from clrlib.validate import MOST_STEPS, count, number, shown
-
-WIDE = {"description_width": "150px"}
-ROW = w.Layout(width="560px", max_width="100%")
-COPY = (
-    "const p=this.parentNode.querySelector('pre'),r=document.createRange(),s=getSelection();r.selectNodeContents(p);"
-    "s.removeAllRanges();s.addRange(r);this.textContent=document.execCommand('copy')?'Copied':'Selected: press Ctrl-C'"
-)
 
 
 def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
@@ -34,15 +28,15 @@ def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
 
     The box that it returns has a function `values()`, what the controls say now, and the list `controls`.
     """
-    picture = w.Image(format="png", layout=w.Layout(max_width="100%", object_fit="contain"))
-    caption, parts = w.HTML(), [w.HTML() for _ in extra]
+    picture, caption, parts = Picture(), w.HTML(), [w.HTML() for _ in extra]
     starts = {name: control.value for name, control in controls.items()}
 
     def redraw(_=None):
         values = {name: control.value for name, control in controls.items()}
         try:
             picture.value = plots.png(draw(**values))
-            caption.value = html.escape(say(**values)) if say else ""
+            picture.tooltip = say(**values) if say else ""  # what a screen reader calls the picture
+            caption.value = html.escape(picture.tooltip)
             for part, make in zip(parts, extra):
                 part.value = make(**values)
         except ValueError as error:
@@ -90,7 +84,7 @@ def one_cycle_explorer(steps: int = 9310) -> w.VBox:
         lambda **values: plots.policy(shape(**values), steps, figure),
         controls,
         say=lambda **values: describe(shape(**values), steps),
-        extra=[lambda **values: _code_box(pytorch_source(shape(**values), steps))],
+        extra=[lambda **values: code_box(pytorch_source(shape(**values), steps))],
     )
     box.schedules = lambda: shape(**box.values())
     return box
@@ -199,7 +193,7 @@ def cyclic_explorer(steps: int = 3921, per_epoch: int = 98) -> w.VBox:
         lambda **values: draw_cycles(**values, steps=steps, per_epoch=per_epoch, figure=figure),
         controls,
         say=lambda **values: describe_cycles(**values, steps=steps, per_epoch=per_epoch),
-        extra=[lambda **values: _code_box(cyclic_source(**values))],
+        extra=[lambda **values: code_box(cyclic_source(**values))],
     )
     box.schedules = lambda: {"lr": _cycles(**box.values(), steps=steps)}
     return box
@@ -292,9 +286,3 @@ def _rates(lowest: int, highest: int) -> list[float]:
     if not -300 <= count("lowest", lowest, -300) < count("highest", highest, -300) <= 300:
         raise ValueError(f"need -300 <= lowest < highest <= 300, got {shown(lowest)} and {shown(highest)}")
     return [float(f"{digit}e{decade}") for decade in range(lowest, highest) for digit in (1, 1.5, *range(2, 10))] + [10.0**highest]
-
-
-def _code_box(code: str) -> str:
-    """The code with a button that copies it (or selects it, where a page may not copy)."""
-    button = f'<button type="button" class="jupyter-button widget-button" style="width:170px" onclick="{COPY}">Copy this schedule</button>'
-    return f'<div>{button}<pre style="overflow-x:auto;padding:8px;line-height:1.35;font-size:12px">{html.escape(code)}</pre></div>'

@@ -1,0 +1,289 @@
+"""JupyterLab on copies of the chapters, and a Chromium to look at it: what test_browser.py stands on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SETTINGS = {  # no questions, no news, and nothing written back to a notebook
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},
+}
+ERRORS = ".jp-OutputArea-output[data-mime-type$='.stderr'], .jp-OutputArea-output[data-mime-type$='.error'], .jupyter-widgets-error-widget"
+KERNEL = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+COLOURS = """
+async picture => {
+    await picture.decode().catch(() => null);
+    const [width, height] = [picture.naturalWidth, picture.naturalHeight];
+    if (!width || !height) return 0;
+    const canvas = Object.assign(document.createElement('canvas'), {width, height}).getContext('2d');
+    canvas.drawImage(picture, 0, 0);
+    return new Set(new Uint32Array(canvas.getImageData(0, 0, width, height).data.buffer)).size;
+}"""
+CLIPPED = """
+box => [box.closest('.jp-OutputArea-output'), ...box.parentNode.querySelectorAll('.jupyter-widgets, .widget-label, .widget-readout, .jupyter-button')]
+    .filter(part => part.offsetParent && part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).display != 'inline')
+    .map(part => `${part.className}: ${part.scrollWidth} > ${part.clientWidth}: ${part.innerText.slice(0, 40)}`)"""
+CONTRAST = """
+box => {
+    const light = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4 };
+    const luminance = rgb => 0.2126 * light(rgb[0]) + 0.7152 * light(rgb[1]) + 0.0722 * light(rgb[2]);
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const below = part => { for (; part; part = part.parentElement) {
+        const colour = numbers(getComputedStyle(part).backgroundColor);
+        if (colour.length < 4 || colour[3] == 1) return colour;
+    } return [255, 255, 255]; };
+    return [...box.querySelectorAll('.widget-label, .widget-readout, .jupyter-button, .widget-html-content, pre, select')]
+        .filter(part => part.offsetParent && part.innerText.trim() && !part.disabled)
+        .map(part => {
+            const [a, b] = [numbers(getComputedStyle(part).color), below(part)].map(luminance).sort((x, y) => y - x);
+            return [part.innerText.slice(0, 30), (a + 0.05) / (b + 0.05)];
+        });
+}"""
+TIMED = """
+([knob, picture]) => {
+    window.moves = [];
+    let begun = null;
+    knob.addEventListener('keydown', () => { begun = performance.now(); }, true);
+    picture.addEventListener('load', () => { if (begun !== null) { window.moves.push(performance.now() - begun); begun = null; } });
+}"""
+
+
+def find_chromium(playwright) -> str | None:
+    """A Chromium of the system, else the one that Playwright downloaded, else None."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = [path for path in map(shutil.which, names) if path] + [playwright.chromium.executable_path]
+    return next((path for path in found if Path(path).exists()), None)
+
+
+# --- the server ------------------------------------------------------------------------------------------
+
+
+class Lab:
+    """A JupyterLab with its settings, workspaces and notebooks in `folder`, under the smoke profile; stops with `stop`.
+
+    data  what CLR_DATA is: a folder with CIFAR-10, or "digits"
+    """
+
+    def __init__(self, folder: Path, data: str):
+        self.folder, self.token, self.port = folder, secrets.token_hex(16), free_port()
+        self.notebooks, self.runtime = folder / "notebooks", folder / "runtime"
+        shutil.copytree(ROOT / "notebooks", self.notebooks)
+        write_settings(folder / "settings")
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}", "--allow-root"]
+        command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.notebooks}"]
+        command += ["--LabApp.news_url=", "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True"]
+        with open(folder / "lab.log", "wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self._environment(data), stdout=log, stderr=log)
+        self._await()
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.port}/lab/workspaces/{Path(name).stem}/tree/{name}?token={self.token}&reset"
+
+    def get(self, what: str):
+        """The server's answer to GET api/`what`."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{what}", headers={"Authorization": f"token {self.token}"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def kernel(self, name: str) -> str:
+        """The id of the kernel that runs a notebook."""
+        return next(session["kernel"]["id"] for session in self.get("sessions") if session["path"] == name)
+
+    def ask(self, name: str, expression: str, timeout: float = 60):
+        """The value of a Python expression (as JSON) in a notebook's kernel, asked beside the page."""
+        from jupyter_client import BlockingKernelClient
+
+        client = BlockingKernelClient(connection_file=str(self.runtime / f"kernel-{self.kernel(name)}.json"))
+        client.load_connection_file()
+        client.start_channels()
+        try:
+            question = {"it": f"__import__('json').dumps({expression})"}
+            reply = client.execute("", user_expressions=question, store_history=False, reply=True, timeout=timeout)
+        finally:
+            client.stop_channels()
+        answer = reply["content"]["user_expressions"]["it"]
+        assert answer["status"] == "ok", answer
+        return json.loads(eval(answer["data"]["text/plain"]))
+
+    def shut_down(self, name: str):
+        """End a notebook's kernel."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/kernels/{self.kernel(name)}",
+            headers={"Authorization": f"token {self.token}"},
+            method="DELETE",
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def stop(self):
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        self.process.kill()
+
+    def _environment(self, data: str) -> dict:
+        """This process's environment, with nothing of the user's Jupyter in it and clrlib from this repository."""
+        places = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "runtime"}
+        ours = {f"JUPYTER_{name}": str(self.folder / place) for name, place in places.items()}
+        ours |= {f"JUPYTERLAB_{name.upper()}_DIR": str(self.folder / name) for name in ("settings", "workspaces")}
+        ours |= {"PYTHONPATH": str(ROOT), "CLR_PROFILE": "smoke", "CLR_DATA": data, "CLR_MIRRORS": "http://127.0.0.1:9/nothing-here"}
+        return {**os.environ, **ours, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(self.folder / "ipython")}
+
+    def _await(self, seconds: float = 90):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.process.poll() is None:
+            with contextlib.suppress(OSError):
+                return self.get("status")
+            time.sleep(0.2)
+        self.process.kill()
+        raise RuntimeError(f"JupyterLab did not start: {(self.folder / 'lab.log').read_text()[-2000:]}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def write_settings(folder: Path):
+    """The user settings that JupyterLab starts with."""
+    for name, values in SETTINGS.items():
+        path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+
+# --- the page --------------------------------------------------------------------------------------------
+
+
+def open_notebook(page, lab: Lab, name: str):
+    """A notebook in the page, its kernel idle, the file browser folded away."""
+    page.set_default_timeout(30_000)
+    page.goto(lab.url(name))
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    command(page, "application:toggle-left-area")
+    wait_idle(page)
+
+
+def command(page, name: str, arguments=None):
+    """One of JupyterLab's own commands."""
+    page.evaluate("([name, arguments]) => { window.jupyterapp.commands.execute(name, arguments) }", [name, arguments or {}])
+
+
+def wait_idle(page):
+    """Until the notebook has a kernel (the indicator says idle before that too) and it is idle."""
+    page.wait_for_function(f"{KERNEL}?.status == 'idle'", timeout=300_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=300_000)
+
+
+def run_all(page):
+    """Run menu, Run All Cells; returns when no cell is left to run."""
+    page.click(".lm-MenuBar-itemLabel:text-is('Run')")
+    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
+    page.wait_for_function("[...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))")
+    page.wait_for_function(
+        "![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))", timeout=300_000
+    )
+    wait_idle(page)
+
+
+def errors(where) -> list[str]:
+    """What the outputs of a page, or the inside of a widget, show in red."""
+    return where.locator(ERRORS).all_text_contents()
+
+
+def colours(page) -> list[int]:
+    """The number of colours in each picture that the outputs show; 0 for a picture that is none."""
+    return [picture.evaluate(COLOURS) for picture in page.query_selector_all(".jp-OutputArea-output img")]
+
+
+def widget(page, text: str):
+    """The outermost box of the widget whose source cell holds `text`, scrolled into view."""
+    box = (
+        page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea-editor", has_text=text))
+        .locator(".jp-OutputArea-output > .widget-vbox")
+        .first
+    )
+    box.scroll_into_view_if_needed()
+    return box
+
+
+def slider(box, label: str):
+    """The knob of the slider with this label."""
+    return box.locator(".widget-inline-hbox", has=box.page.locator(f".widget-label:text-is('{label}')")).locator(".noUi-handle").first
+
+
+def unnamed(box) -> int:
+    """How many pictures of a widget have no words for those who can't see them."""
+    return box.locator("img:visible:not([title], [alt])").count() + box.locator("img:visible[title='']").count()
+
+
+def picture(box) -> str:
+    """The address of the picture that a widget shows: another address, another picture."""
+    return box.locator("img").first.get_attribute("src")
+
+
+def wait_picture(box, before: str, seconds: float = 10):
+    """Wait for another picture than `before`, whole."""
+    image = box.locator("img").first.element_handle()
+    box.page.wait_for_function(
+        "([image, old]) => image.src != old && image.complete && image.naturalWidth > 0", arg=[image, before], timeout=1000 * seconds
+    )
+
+
+def drag(knob, pixels: float):
+    """Take a slider's knob with the mouse and let it go `pixels` further right."""
+    knob.scroll_into_view_if_needed()
+    at, mouse = knob.bounding_box(), knob.page.mouse
+    x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x + pixels, y, steps=6)
+    mouse.up()
+
+
+def clipped(box) -> list[str]:
+    """Parts of a widget that are wider than the room they have."""
+    return box.evaluate(CLIPPED)
+
+
+def contrasts(box) -> dict[str, float]:
+    """Each text in a widget -> WCAG 2's contrast with what lies under it."""
+    return dict(box.evaluate(CONTRAST))
+
+
+def look(page, width: int, height: int, theme: str = "Light"):
+    """The window at a size, in a theme of JupyterLab. (A window of 1200 zoomed to 200 % lays a page out as one of 600.)"""
+    page.set_viewport_size({"width": width, "height": height})
+    command(page, "apputils:change-theme", {"theme": f"JupyterLab {theme}"})
+    page.wait_for_function("dark => document.body.dataset.jpThemeLight == String(!dark)", arg=theme == "Dark")
+    page.wait_for_timeout(500)  # the theme's styles and the layout follow
+
+
+def timed_moves(knob, image, keys) -> list[float]:
+    """Seconds from each key on a slider's knob to the new picture, as the page's clock has it."""
+    page = knob.page
+    page.evaluate(TIMED, [knob.element_handle(), image.element_handle()])
+    knob.focus()
+    for i, key in enumerate(keys):
+        page.keyboard.press(key)
+        page.wait_for_function("n => window.moves.length > n", arg=i, timeout=10_000)
+    return [milliseconds / 1000 for milliseconds in page.evaluate("window.moves")]

@@ -1,0 +1,177 @@
+"""The course as a reader meets it: JupyterLab in Chromium, chapters run from the menu, widgets moved by mouse and keys."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import browser
+import nbformat
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.browser
+
+# Asked here, before any fixture clears the environment.
+DATA = os.environ.get("CLR_DATA", "digits")
+ARTEFACTS = Path(os.environ.get("CLR_ARTEFACTS", Path(__file__).parent / "artefacts"))
+
+GRADIENT_DESCENT, ONE_CYCLE = "01_gradient_descent.ipynb", "05_one_cycle.ipynb"
+SHAPED, DRAWN, HAND, PLAYGROUND = "widgets.one_cycle_explorer", "drawn = live.Trainer", "hand = live.by_hand", "widgets.playground()"
+WIDGETS = {SHAPED: ONE_CYCLE, DRAWN: ONE_CYCLE, HAND: ONE_CYCLE, PLAYGROUND: GRADIENT_DESCENT}
+LOOKS = {
+    "as it opens": {"width": 1200, "height": 1000},
+    "zoomed to 200 percent": {"width": 600, "height": 500},
+    "narrow": {"width": 480, "height": 900},
+    "dark": {"width": 1200, "height": 1000, "theme": "Dark"},
+}
+THREADS = "sum(thread.name == 'clrlib-live' for thread in __import__('threading').enumerate())"
+LONG = "setattr({0}, 'setup', __import__('dataclasses').replace({0}.setup, epochs=200))"
+
+
+@dataclass
+class Chapter:
+    """A chapter that was run from the menu, in its page."""
+
+    lab: browser.Lab
+    page: object
+    name: str
+    pid: int
+
+    def ask(self, expression):
+        return self.lab.ask(self.name, expression)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Ends with this module: Playwright's event loop would stand in the way of other tests' own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        path = browser.find_chromium(playwright)
+        if path is None and os.environ.get("CI"):
+            pytest.fail("no Chromium for the browser tests, and CI is set: install chromium or google-chrome")
+        if path is None:
+            pytest.skip("the browser tests were not run: no Chromium here (install chromium, or: playwright install chromium)")
+        started = playwright.chromium.launch(executable_path=path, args=browser.FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def lab(chromium, tmp_path_factory):
+    started = browser.Lab(tmp_path_factory.mktemp("lab"), DATA)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def chapter(lab, chromium):
+    """name -> that chapter, opened and run at the first asking."""
+    opened = {}
+
+    def run(name) -> Chapter:
+        if name not in opened:
+            page = chromium.new_page()
+            browser.open_notebook(page, lab, name)
+            opened[name] = Chapter(lab, page, name, lab.ask(name, "__import__('os').getpid()"))
+            browser.run_all(page)
+        browser.look(opened[name].page, **LOOKS["as it opens"])
+        return opened[name]
+
+    return run
+
+
+def check_run(chapter: Chapter):
+    """After Run All: nothing in red, the kernel that began is there still, and every picture shows something."""
+    stored = nbformat.read(browser.ROOT / "notebooks" / chapter.name, as_version=4)
+    pictures = sum("image/png" in output.get("data", {}) for cell in stored.cells for output in cell.get("outputs", []))
+    colours = browser.colours(chapter.page)
+    assert browser.errors(chapter.page) == []
+    assert chapter.ask("__import__('os').getpid()") == chapter.pid
+    assert len(colours) >= pictures and min(colours, default=2) > 1
+
+
+def check_layout(box, name):
+    """Nothing cut off and every text readable; a screenshot is kept."""
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    box.screenshot(path=ARTEFACTS / f"{name}.png")
+    assert browser.errors(box) == browser.clipped(box) == []
+    assert browser.unnamed(box) == 0
+    contrasts = browser.contrasts(box)
+    assert contrasts and {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}
+
+
+# --- in make test ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [GRADIENT_DESCENT, ONE_CYCLE])
+def test_a_chapter_runs_from_the_menu(chapter, name):
+    check_run(chapter(name))
+
+
+@pytest.mark.parametrize("move", [lambda knob: browser.drag(knob, 60), lambda knob: knob.press("ArrowRight")], ids=["mouse", "keyboard"])
+def test_a_slider_draws_a_new_picture_and_reset_takes_it_back(chapter, move):
+    one_cycle = chapter(ONE_CYCLE)
+    box, start = browser.widget(one_cycle.page, SHAPED), one_cycle.ask("shaped.values()['high']")
+    before = browser.picture(box)
+    move(browser.slider(box, "upper learning rate"))
+    browser.wait_picture(box, before)
+    assert one_cycle.ask("shaped.values()['high']") > start
+    before = browser.picture(box)
+    box.get_by_role("button", name="Reset").click()
+    browser.wait_picture(box, before)
+    assert one_cycle.ask("shaped.values()['high']") == start
+
+
+def test_a_picture_follows_its_slider_soon(chapter, capsys):
+    box = browser.widget(chapter(ONE_CYCLE).page, SHAPED)
+    keys = ["ArrowRight"] * 6 + ["ArrowLeft"] * 12 + ["ArrowRight"] * 6
+    seconds = browser.timed_moves(browser.slider(box, "upper learning rate"), box.locator("img").first, keys)
+    median, p95 = np.percentile(seconds, [50, 95])
+    with capsys.disabled():
+        print(f"\nslider to new picture in the browser, {len(seconds)} moves: median {1000 * median:.0f} ms, p95 {1000 * p95:.0f} ms")
+    assert len(seconds) == len(keys) and p95 < 5
+
+
+def test_train_grows_a_curve_and_stop_ends_it_and_two_presses_are_one_run(chapter):
+    one_cycle = chapter(ONE_CYCLE)
+    box, runs = browser.widget(one_cycle.page, DRAWN), one_cycle.ask("len(drawn.runs)")
+    one_cycle.ask(LONG.format("drawn"))
+    train, stop = (box.get_by_role("button", name=name) for name in ("Train", "Stop"))
+    train.dblclick()
+    for _ in range(2):
+        browser.wait_picture(box, browser.picture(box), seconds=30)
+    steps = one_cycle.ask("len(drawn.history)")
+    assert train.is_disabled() and one_cycle.ask(THREADS) == 1 and one_cycle.ask("drawn.job.state") == "running"
+    browser.wait_picture(box, browser.picture(box), seconds=30)
+    assert one_cycle.ask("len(drawn.history)") > steps > 0
+    stop.click()
+    box.locator("button:enabled", has_text="Train").wait_for()
+    assert one_cycle.ask("len(drawn.runs)") == runs + 1 and one_cycle.ask(THREADS) == 0
+    assert "Stopped" in box.locator("[role=status]").inner_text() and stop.is_disabled()
+    assert browser.errors(one_cycle.page) == []
+
+
+def test_the_rate_can_be_driven_by_hand(chapter):
+    one_cycle = chapter(ONE_CYCLE)
+    box = browser.widget(one_cycle.page, HAND)
+    one_cycle.ask(LONG.format("hand"))
+    box.get_by_role("button", name="Train").click()
+    browser.wait_picture(box, browser.picture(box), seconds=30)
+    first = one_cycle.ask("hand.rate.value")
+    browser.drag(browser.slider(box, "learning rate"), -80)
+    for _ in range(2):
+        browser.wait_picture(box, browser.picture(box), seconds=30)
+    box.get_by_role("button", name="Stop").click()
+    box.locator("button:enabled", has_text="Train").wait_for()
+    rates = one_cycle.ask("[float(rate) for rate in hand.history.steps['lr']]")
+    assert rates[0] == first > rates[-1] == one_cycle.ask("hand.rate.value")
+
+
+@pytest.mark.parametrize("at", LOOKS)
+@pytest.mark.parametrize("source", WIDGETS, ids=lambda source: source.split(".")[-1].strip("()"))
+def test_a_widget_is_whole_and_readable(chapter, source, at):
+    page = chapter(WIDGETS[source]).page
+    browser.look(page, **LOOKS[at])
+    assert page.evaluate("[innerWidth, innerHeight]") == [LOOKS[at]["width"], LOOKS[at]["height"]]
+    check_layout(browser.widget(page, source), f"{source.split('.')[-1].strip('()')} {at}".replace(" ", "-"))
