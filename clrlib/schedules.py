@@ -138,6 +138,7 @@ def exp_range(low: float, high: float, gamma: float, stepsize: int, steps: int) 
     return cyclic(low, high, steps, stepsize, mode="exp_range", gamma=gamma)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a gamma that is too high ends in values that are refused
 def cyclic(low, high, steps, stepsize, stepsize_down=None, mode="triangular", gamma=1.0) -> Schedule:
     """What `torch.optim.lr_scheduler.CyclicLR` gives at each of `steps` iterations; a knot at every step.
 
@@ -157,8 +158,7 @@ def cyclic(low, high, steps, stepsize, stepsize_down=None, mode="triangular", ga
     down = up if stepsize_down is None else count("stepsize_down", stepsize_down)
     i = np.arange(count("steps", steps, at_least=2, at_most=MOST_STEPS // 10), dtype=float)
     cycle = np.floor(1 + i / (up + down))
-    x = 1 + i / (up + down) - cycle
-    ratio = up / (up + down)
+    x, ratio = 1 + i / (up + down) - cycle, up / (up + down)
     height = np.where(x <= ratio, x / ratio, (x - 1) / (ratio - 1))
     return from_table(low + (high - low) * height * scales[mode](i, cycle))
 

@@ -105,7 +105,7 @@ def rounds(run, least, tmp_path, monkeypatch):
     survived(__name__, kills)
 
 
-@pytest.mark.parametrize("run, kills", [(TRAINED, 15), (SWEPT, 10)], ids=["trained", "swept"])
+@pytest.mark.parametrize("run, kills", [(TRAINED, 20), (SWEPT, 12)], ids=["trained", "swept"])
 def test_a_recording_killed_again_and_again_ends_as_an_unbroken_one(run, kills, tmp_path, monkeypatch):
     rounds(run, kills, tmp_path, monkeypatch)
 
