@@ -1,4 +1,4 @@
-"""python -m clrlib doctor | data | record | collect | build"""
+"""python -m clrlib doctor | data | record | collect | build | address"""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ def main(argv=None) -> int:
     collecting.add_argument("results", metavar="FILE")
     building = commands.add_parser("build", help="execute the notebooks and store their outputs")
     building.add_argument("notebooks", nargs="*", help="file names; all of notebooks/ if not given")
+    placing = commands.add_parser("address", help="stamp the repository's address into the badges and the chapters' set-up cell")
+    placing.add_argument("url", nargs="?", help='https://github.com/OWNER/REPO; "" for none; the one set if not given')
     args = parser.parse_args(argv)
+    jobs = {"doctor": doctor, "data": fetch_data, "record": record, "collect": collect, "build": build, "address": stamp_address}
     try:
-        return {"doctor": doctor, "data": fetch_data, "record": record, "collect": collect, "build": build}[args.command](args) or 0
+        return jobs[args.command](args) or 0
     except KeyboardInterrupt as error:
         print(f"\nInterrupted. {error} What was finished is kept; the same command goes on from there.", file=sys.stderr)
         return 130
@@ -123,6 +126,17 @@ def build(args):
     from clrlib import notebooks
 
     notebooks.build(args.notebooks)
+
+
+def stamp_address(args):
+    """Set the repository's address, if one is given, and stamp it everywhere; says which files changed."""
+    from clrlib import address
+
+    url, changed = address.stamp(args.url)
+    print(f"Address    {url or 'none yet: no badges, and a chapter opened as a lone file needs CLR_REPO'}")
+    if url and not address.badges(url, address.FIRST):
+        print("Badges     none: Colab and Binder open chapters from github.com")
+    print(f"Changed    {', '.join(changed) or 'nothing'}")
 
 
 if __name__ == "__main__":

@@ -49,19 +49,36 @@ def load(path, run: dict) -> tuple[dict | None, History]:
     if not path.exists():
         return None, History(source=run["data"][0])
     try:
+        if not path.is_file():  # a pipe may never end
+            raise CheckpointError("no plain file")
         kept = torch.load(path, map_location="cpu", weights_only=True)
-        found, state, log = kept["run"], kept["state"], kept["history"]
-        if kept["schema"] != SCHEMA or not {"epoch", "model", "step", "random"} <= set(state):
+        found, state, log = dict(kept["run"]), kept["state"], kept["history"]
+        if type(kept["schema"]) is not int or kept["schema"] != SCHEMA or set(state) != {"epoch", "model", "step", "random"}:
             raise CheckpointError("not a checkpoint of this version")
-        steps = {name: np.asarray(column, dtype=float) for name, column in log["steps"].items()}
-        history = History(steps, list(log["epochs"]), log["source"], log["how"])
+        differing = [key for key in run if found.get(key) != run[key]]
+        history = None if differing else _history(log, state, run)
     except Exception as error:  # whatever a stranger's file sets off in the reader
         raise CheckpointError(f"{path}: can't be read as a checkpoint ({_brief(error)}); delete it to start anew") from None
-    if differing := [key for key in run if found.get(key) != run[key]]:
+    if differing:
         key = differing[0]
         there, here = f"{found.get(key)!r}"[:80], f"{run[key]!r}"[:80]
         raise CheckpointError(f"{path} keeps another run: its {key} is {there}, not {here}. Name another file, or delete it")
     return state, history
+
+
+def _history(log, state, run) -> History:
+    """The log as a History, once it fits the run and its state: as many rows and steps, and weights of its shapes."""
+    per_epoch = -(-run["data"][1] // run["recipe"]["batch_size"])
+    rows, shapes = list(log["epochs"]), {name: list(value.shape) for name, value in state["model"].items()}
+    if not (type(state["epoch"]) is int and len(rows) <= state["epoch"] <= run["epochs"]) or shapes != run["model"]:
+        raise CheckpointError("its epochs or its weights do not fit its run")
+    whole = [c.is_floating_point() and c.shape == (len(rows) * per_epoch,) for c in log["steps"].values()]
+    if not all(isinstance(row, dict) for row in rows) or "loss" not in log["steps"] or not all(whole):
+        raise CheckpointError("its rows and steps do not fit each other")
+    if state["random"].dtype != torch.uint8 or state["random"].shape != torch.get_rng_state().shape:
+        raise CheckpointError("its random state is none")
+    steps = {name: np.asarray(column, dtype=float) for name, column in log["steps"].items()}
+    return History(steps, rows, str(log["source"]), str(log["how"]))
 
 
 def _brief(error) -> str:

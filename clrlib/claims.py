@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clrlib import records, suggest
+from clrlib import measuring, records, suggest
 from clrlib.history import RangeTest
 
 NETS = {"cpu": "tiny", "gpu": "resnet56"}
@@ -67,15 +67,9 @@ def last_values(experiment: str, name: str, column: str = "accuracy") -> np.ndar
 def difference(a, b) -> Effect:
     """Mean of a minus mean of b with Welch's 95 % interval, which lets the two spreads differ.
 
-    With three seeds a side it is wide, as it should be. Two samples without any spread give an interval of no width.
+    With three seeds a side it is wide, as it should be (`measuring.welch`).
     """
-    from scipy.stats import ttest_ind
-
-    value = float(np.mean(a) - np.mean(b))
-    if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return Effect(value, value, value)
-    interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return Effect(value, float(interval.low), float(interval.high))
+    return Effect(*measuring.welch(a, b))
 
 
 def judge(effect: Effect | None, expected: str, by: float = 0.0, enough: float = ENOUGH) -> str:
@@ -177,6 +171,10 @@ CLAIMS = (
         ),
     ),
     Claim(
+        "At a batch of 2048 scaling the rate in proportion beats scaling it by the square root", "Goyal et al. 2017; Krizhevsky 2014",
+        (Comparison("2048, linear against root", ("E9", "batch-2048-linear"), ("E9", "batch-2048-root")),),
+    ),
+    Claim(
         "The high rate in the middle leads to flatter minima", "article; Smith 2018",
         tuple(
             Comparison(f"final sharpness against {about}", ("E11", "one-cycle"), ("E11", name), "less", column="sharpness", enough=0.0)
@@ -233,6 +231,27 @@ def grid(tier: str) -> dict[tuple[float, float, float], float]:
             decay, momentum = rest.split("-momentum-")
             found[float(momentum), float(decay), float(rate)] = record.history.accuracy
     return found
+
+
+def batches(tier: str) -> dict[str, dict[int, list]]:
+    """E9's rule -> batch size -> Histories, one per seed; batch 512, where both start, is in both. {} where nothing is recorded."""
+    found, start = {}, f"{NETS[tier]}-batch-"
+    for record in records.load_all("E9"):
+        if record.name.startswith(start):
+            size, _, rule = record.name[len(start) :].partition("-")
+            for key in (rule,) if rule else ("linear", "root"):
+                found.setdefault(key, {}).setdefault(int(size), []).append(record.history)
+    return {rule: dict(sorted(sizes.items())) for rule, sizes in sorted(found.items())}
+
+
+def sweeps_by_batch(tier: str) -> dict[int, RangeTest]:
+    """E1's batch size -> range test of 100 steps, its seeds together. {} where nothing is recorded."""
+    found, start = {}, f"{NETS[tier]}-"
+    for record in records.load_all("E1"):
+        name = record.name.removeprefix(start)
+        if record.name.startswith(start) and (name == "100" or name.startswith("batch-")):
+            found.setdefault(512 if name == "100" else int(name.removeprefix("batch-")), []).append(record.history)
+    return {size: RangeTest.of(found[size]) for size in sorted(found)}
 
 
 def running_accuracy(epochs: list[dict]) -> np.ndarray:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from clrlib.schedules import as_schedule
-from clrlib.validate import count, number
+from clrlib.validate import MOST_STEPS, count, number
 
 
 def decay_rate(lr: float, weight_decay: float, momentum: float = 0.0) -> float:
@@ -51,14 +51,16 @@ def idle_weight(schedules: dict, steps: int) -> np.ndarray:
     schedules  "lr" and "weight_decay", and "momentum" (0 if not given): numbers or Schedules, as `fit` takes them
     v = momentum * v + weight_decay * p;  p = p - lr * v
     """
-    progress = np.linspace(0, 1, count("steps", steps))
+    progress = np.linspace(0, 1, count("steps", steps, at_most=MOST_STEPS // 10))
     curves = [({"momentum": 0.0} | schedules)[name] for name in ("lr", "weight_decay", "momentum")]
     tables = [as_schedule(curve)(progress) * np.ones(steps) for curve in curves]
     weight, velocity, path = 1.0, 0.0, [1.0]
-    for lr, decay, momentum in zip(*tables):
+    for lr, decay, momentum in zip(*(table.tolist() for table in tables)):  # plain floats overflow without a warning
         velocity = momentum * velocity + decay * weight
         weight -= lr * velocity
         path.append(weight)
+    if not np.isfinite(path).all():
+        raise ValueError("the weight leaves the range of floats: lower lr, weight_decay or momentum")
     return np.array(path)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clrlib.validate import count, number, positive
+from clrlib.validate import MOST_STEPS, count, floats, number, positive
 
 
 class Surface(NamedTuple):
@@ -91,7 +91,7 @@ def descend(
     noise  standard deviation of Gaussian noise added to each gradient
     """
     rates = _rates(rate, steps)
-    if (rates < 0).any() or not np.isfinite(rates).all() or not 0 <= momentum < 1 or not 0 <= noise < np.inf:
+    if (rates < 0).any() or not np.isfinite(rates).all() or not 0 <= number(momentum, "momentum") < 1 or number(noise, "noise") < 0:
         raise ValueError(
             f"need finite rates and noise from 0 up, a momentum in [0, 1); got rate={rate}, momentum={momentum}, noise={noise}"
         )
@@ -116,15 +116,16 @@ def descend(
 
 def _rates(rate, steps) -> np.ndarray:
     """One rate for each of `steps` steps."""
-    rates = np.asarray(rate, dtype=float)
+    rates = floats(rate, "rate")
+    count("steps", steps, at_most=MOST_STEPS // 10)
     if rates.ndim and rates.shape != (steps,):
         raise ValueError(f"rate must be one number or one for each of {steps} steps, got {rates.shape}")
-    return np.broadcast_to(rates, (count("steps", steps),))
+    return np.broadcast_to(rates, (steps,))
 
 
 def _place(start) -> np.ndarray:
     """A starting point, as two finite numbers."""
-    point = np.array(start, dtype=float)
+    point = np.array(floats(start, "start"))
     if point.shape != (2,) or not np.isfinite(point).all():
         raise ValueError(f"start must be two finite numbers, got {start}")
     return point
@@ -154,8 +155,9 @@ def departure(path, distance: float = 1.0) -> int | None:
 
 def highest_rate(curvature: float, momentum: float = 0.0) -> float:
     """The rate at which descent on a quadratic stops converging: 2 (1 + momentum) / curvature (Polyak 1964)."""
-    if not curvature > 0:
-        raise ValueError(f"curvature must be positive, got {curvature}")
+    positive(curvature, "curvature")
+    if not 0 <= number(momentum, "momentum") < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")
     return 2 * (1 + momentum) / curvature
 
 
@@ -188,8 +190,8 @@ def outlook(curvature, rate: float, momentum: float = 0.0) -> str:
     curvature), "converges, swinging" (some factor is negative or complex) or "converges". Raises ValueError for a rate
     of 0 or below, a momentum outside [0, 1), and where all curvatures are 0.
     """
-    bends = np.atleast_1d(np.asarray(curvature, dtype=float))
-    if not 0 <= momentum < 1 or not bends.any():
+    bends = np.atleast_1d(floats(curvature, "curvature"))
+    if not 0 <= number(momentum, "momentum") < 1 or not bends.any() or not (np.abs(bends) < 1e100).all():
         raise ValueError(f"need a momentum in [0, 1) and a curvature other than 0; got momentum={momentum} and curvature={curvature}")
     share = positive(rate, "rate") * max(bends.max(), 0) / (2 * (1 + momentum))
     if share > 1 + 1e-9:

@@ -7,7 +7,6 @@ import copy
 import ctypes
 import functools
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from clrlib import data as images_of
 
 OPTIMIZERS = ("sgd", "adamw")
+BF16_INSTRUCTIONS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # functions of torch.cpu
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,11 +26,11 @@ def pick_device() -> torch.device:
 def pick_precision(device) -> str:
     """ "bf16" where the hardware is fast at it, else "fp16" on a GPU and "fp32" on a CPU.
 
-    A CPU is asked by a probe of under a second; the answer is kept for the session.
+    A CPU is asked for instructions that multiply bf16 (AVX512-BF16, AMX); a stopwatch would answer by what else runs there.
     """
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return _probe_cpu()
+    return "bf16" if any(getattr(torch.cpu, name, bool)() for name in BF16_INSTRUCTIONS) else "fp32"
 
 
 def autocast(device, precision: str):
@@ -165,19 +165,3 @@ def keep_memory() -> bool:
         return False
     trim_threshold, mmap_max, keep_all = -1, -4, 2**31 - 1
     return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, keep_all))
-
-
-@functools.lru_cache(maxsize=1)
-def _probe_cpu() -> str:
-    """Time a few convolutions in both precisions; bf16 must be clearly faster to be chosen."""
-    with torch.random.fork_rng(devices=[]):  # weights and images are drawn, and the session's random state stays
-        model = torch.nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-        images = torch.randn(64, 64, 16, 16).to(memory_format=torch.channels_last)
-    seconds = {"fp32": [], "bf16": []}
-    for _ in range(5):
-        for precision, times in seconds.items():
-            start = time.perf_counter()
-            with autocast("cpu", precision):
-                model(images).float().sum().backward()
-            times.append(time.perf_counter() - start)
-    return "bf16" if min(seconds["bf16"]) < 0.8 * min(seconds["fp32"]) else "fp32"

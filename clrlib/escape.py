@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clrlib.descent import Surface
-from clrlib.validate import count, number, positive
+from clrlib.validate import MOST_STEPS, count, floats, number, positive, shown
 
 
 def two_valleys(up: float = 4.0, down: float = 0.2) -> Surface:
@@ -48,10 +48,12 @@ def paths(surface: Surface, rate, steps: int, seeds: int = 100, noise: float = 0
     rate   a number, or one per step (a schedule's table)
     Points after a blow-up are NaN. Raises ValueError for a negative rate or noise.
     """
-    rates = np.broadcast_to(np.asarray(rate, dtype=float), (count("steps", steps),))
+    if count("steps", steps) * count("seeds", seeds) > MOST_STEPS // 5:
+        raise ValueError(f"steps and seeds must make at most {MOST_STEPS // 5:,} steps together, got {shown(steps)} and {shown(seeds)}")
+    rates = np.broadcast_to(floats(rate, "rate"), (steps,))
     if not np.isfinite(rates).all() or (rates < 0).any() or number(noise, "noise") < 0:
         raise ValueError(f"need finite rates and a noise from 0 up; got rate={rate} and noise={noise}")
-    kicks = [np.random.default_rng(seed).standard_normal((steps, 2)) for seed in range(count("seeds", seeds))]
+    kicks = [np.random.default_rng(seed).standard_normal((steps, 2)) for seed in range(seeds)]
     point = np.tile(np.array(start or surface.start, dtype=float), (seeds, 1))
     out = [point]
     with np.errstate(all="ignore"):

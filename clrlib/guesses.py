@@ -25,8 +25,8 @@ def ask(key: str, question: str, truth: float, low: float, high: float, step: fl
     truth  what was recorded or measured; it may lie outside of the slider's range
     Raises ValueError where the range can't hold a slider.
     """
-    if not number(low, "low") < number(high, "high") or not 0 < number(step, "step") <= high - low:
-        raise ValueError(f"need low < high and a step that fits between them; got {low}, {high} and {step}")
+    if not number(low, "low") < number(high, "high") or not 0 < number(step, "step") <= high - low <= 1e6 * step:
+        raise ValueError(f"need low < high and a step that fits between them, a million times at most; got {low}, {high} and {step}")
     number(truth, "truth")
     start = low + round((high - low) / 2 / step) * step
     slider = w.FloatSlider(
@@ -84,7 +84,7 @@ def kept_guesses() -> dict[str, list[float]]:
     try:
         found = json.loads(_file().read_text(encoding="utf-8"))
         found = {key: [float(x) for x in values] for key, values in found.items() if len(values) == 3 and float(values[2]) > 0}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError):
         found = {}
     return {**found, **_session}
 

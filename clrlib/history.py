@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from clrlib.validate import floats
+
 
 @dataclass
 class History:
@@ -33,12 +35,12 @@ class History:
     @property
     def accuracy(self) -> float:
         """Held-out accuracy after the last epoch, in percent: never the best epoch. NaN before the first."""
-        return float(self.epochs[-1]["accuracy"]) if self.epochs else float("nan")
+        return float(self.column("accuracy")[-1]) if self.epochs else float("nan")
 
     @property
     def seconds(self) -> float:
         """Training time, evaluation not counted."""
-        return float(sum(row["seconds"] for row in self.epochs))
+        return float(self.column("seconds").sum())
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def smooth(values, beta: float = 0.9) -> np.ndarray:
     """
     if not 0 <= beta < 1:
         raise ValueError(f"beta must lie in [0, 1), got {beta}: 0 smooths nothing, 0.9 is usual")
-    values = np.asarray(values, dtype=float)
+    values = np.atleast_1d(floats(values, "values"))
     out, average = np.empty_like(values), np.zeros(values.shape[:-1])
     for i in range(values.shape[-1]):
         average = beta * average + (1 - beta) * values[..., i]

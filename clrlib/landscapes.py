@@ -9,6 +9,7 @@ import numpy as np
 from clrlib import descent
 from clrlib.descent import Surface
 from clrlib.figures import COLOURS, DASHES, SERIES, axes, blank, styled
+from clrlib.validate import number
 
 # name -> (conditioning -> surface, window (left, right, bottom, top) in the shape of 3 : 2)
 SURFACES = {
@@ -30,8 +31,8 @@ def surface(name: str, conditioning: float = 10.0) -> Surface:
     """
     if name not in SURFACES:
         raise ValueError(f"surface {name!r} is unknown: {', '.join(SURFACES)}")
-    if not 1 <= conditioning < np.inf:
-        raise ValueError(f"conditioning must be finite and at least 1, got {conditioning}")
+    if not 1 <= number(conditioning, "conditioning") <= 1e6:
+        raise ValueError(f"conditioning must be finite and at least 1, got {conditioning}; at most 1,000,000 is drawn")
     return SURFACES[name][0](float(conditioning))
 
 

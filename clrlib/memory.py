@@ -82,7 +82,9 @@ def _advice(model, split, recipe) -> str:
 
 
 def _two_steps(model, split, recipe):
-    train_step = engine.Eager(model.train(), split, recipe)
-    plan = images_of.plan_epoch(len(split), recipe.batch_size, 0, 0, split.images.device)
+    device = split.images.device
+    recipe = recipe.resolved(device)
+    train_step = engine.Eager(engine.place(model, device, recipe.channels_last).train(), split, recipe)
+    plan = images_of.plan_epoch(len(split), recipe.batch_size, 0, 0, device)
     for _ in range(2):
         train_step(plan, 0, {"lr": 0.0, "momentum": 0.9, "weight_decay": 0.0})

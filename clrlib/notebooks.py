@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clrlib import claims, plots, records, results, suggest
+from clrlib import address, claims, plots, records, results, suggest
 from clrlib.history import RangeTest, mean_and_spread
 from clrlib.records import write_atomically
 
@@ -62,7 +62,7 @@ def draw_headline(path: Path):
     """The README's picture: what a schedule is worth, once its runs are recorded."""
     runs = {label: [record.history for record in records.load_all(*where)] for label, where in HEADLINE.items()}
     if all(runs.values()):
-        path.write_bytes(plots.png(plots.compare(runs)))
+        write_atomically(path, plots.png(plots.compare(runs)))
 
 
 def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Path = HERE):
@@ -84,10 +84,11 @@ def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Pat
 
 
 def normalised(notebook):
-    """The same notebook with nothing in it that differs from build to build."""
+    """The same notebook with nothing in it that differs from build to build. The set-up cell is not counted."""
     notebook.metadata = METADATA
+    notebook.cells = [address.set_up_cell(cell.source) if address.is_bootstrap(cell) else cell for cell in notebook.cells]
     number = 0
-    for i, cell in enumerate(notebook.cells):
+    for i, cell in enumerate(cell for cell in notebook.cells if not address.is_bootstrap(cell)):
         cell["id"] = f"cell-{i:03d}"
         if cell.cell_type == "markdown":
             cell.source = stamped(cell.source)
@@ -123,6 +124,8 @@ def _claim(experiment, name, what) -> str:
         return f"{np.mean([history.seconds for history in histories]):.0f} s"
     if what == "printed":
         return mean_and_spread([claims.running_accuracy(history.epochs)[-1] for history in histories])
+    if not all(history.epochs and what in history.epochs[-1] for history in histories):
+        raise BuildError(f"{experiment}/{name} has no {what} to state")
     return mean_and_spread([history.epochs[-1][what] for history in histories])
 
 

@@ -1,4 +1,4 @@
-"""What widgets are made of: rows that fit a narrow window, a picture with words, code to copy. Plain ipywidgets (7.7 and 8)."""
+"""What the widgets are made of: rows that fit a narrow window, a picture with words, code to copy. Plain ipywidgets (7.7 and 8)."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ reads a rate off them and `plots` draws them.
 
 from __future__ import annotations
 
-import contextlib
 import copy
+import functools
 import math
 import random
 import sys
@@ -23,7 +23,7 @@ from clrlib.history import RangeTest
 from clrlib.scheduler import DEFAULTS, hyper_parameters
 from clrlib.schedules import exponential, linear
 from clrlib.training import Recipe, check_model, evaluate
-from clrlib.validate import count
+from clrlib.validate import count, shown
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
 
@@ -43,8 +43,8 @@ def range_test(
     """
     if data is None:
         raise ValueError("range_test needs data: pass clrlib.data.load()")
-    if isinstance(seeds, int) or not list(seeds):
-        raise ValueError(f"seeds must be a list of at least one seed, such as [0, 1, 2]; got {seeds!r}")
+    if isinstance(seeds, int) or not (seeds := [count("seeds", seed, at_least=0) for seed in seeds]):
+        raise ValueError(f"seeds must be a list of at least one seed, such as [0, 1, 2]; got {shown(seeds)}")
     rates = sweep_rates(low, high, steps, sweep)
     fixed = hyper_parameters({"lr": low, "momentum": momentum, "weight_decay": weight_decay}, 1)(0)
     watching = min(count("held_out_images", held_out_images, at_least=0), len(data.held_out))
@@ -96,9 +96,11 @@ def range_test_in_place(
         with torch.no_grad():
             return float(compute(model, next(feed)))
 
-    with untouched(model, optimizer, scaler, batches):
+    def sweep_once():
         with tqdm(total=len(rates), unit="step", disable=not progress, leave=False, file=sys.stdout) as bar:
             return _gather(rates, [_sweep(step, loss_only, rates, bar)], source="your data")
+
+    return untouched(sweep_once, model, optimizer, scaler, batches)
 
 
 def sweep_rates(low: float, high: float, steps: int, sweep: str = "exponential") -> np.ndarray:
@@ -107,7 +109,7 @@ def sweep_rates(low: float, high: float, steps: int, sweep: str = "exponential")
     exponential: low * (high / low) ** (i / (steps - 1)); the article's formula, started at i = 0
     """
     if not 0 <= low < high < math.inf:
-        raise ValueError(f"need 0 <= low < high, both finite; got low={low}, high={high}")
+        raise ValueError(f"need 0 <= low < high, both finite; got low={shown(low)}, high={shown(high)}")
     if sweep not in ("exponential", "linear"):
         raise ValueError(f"sweep {sweep!r} is unknown: choose 'exponential' or 'linear'")
     if sweep == "exponential" and low == 0:
@@ -115,40 +117,89 @@ def sweep_rates(low: float, high: float, steps: int, sweep: str = "exponential")
     return (exponential if sweep == "exponential" else linear)(low, high).table(count("steps", steps, at_least=2))
 
 
-@contextlib.contextmanager
-def untouched(model, optimizer, scaler=None, batches=None):
-    """Train mode inside; whatever happens there, model, optimiser, scaler and random states are the same after it, bit for bit."""
-    tensors = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())]
+def untouched(work, model, optimizer, scaler=None, batches=None):
+    """What work() returns, in train mode; whatever happens there, everything is the same after it, bit for bit.
+
+    Giving back is begun anew when an interrupt falls into it, and the interrupt goes on afterwards: hence no context
+    manager, whose exit an interrupt can skip.
+    """
+    give_back = [*_snapshot(model), *_snapshot_optimizer(optimizer, scaler), *_snapshot_session(batches)]
+    late, left = None, list(give_back)
+    try:
+        model.train()
+        return work()
+    finally:
+        while left:
+            try:
+                left[-1]()
+                left.pop()
+            except KeyboardInterrupt as error:
+                late = error
+            except Exception as error:  # the others are given back all the same
+                late = late or error
+                left.pop()
+        if late is not None:
+            raise late
+
+
+def _snapshot(model) -> list:
+    """Functions that give a model back: its tensors and which of them stand where, gradients, modes."""
     grads = [(p, None if p.grad is None else p.grad.detach().clone()) for p in model.parameters()]
+    modules = [(module, module.training, dict(module._buffers)) for module in model.modules()]
+
+    def places():
+        for parameter, grad in grads:
+            parameter.grad = grad
+        for module, training, buffers in modules:
+            module.training = training
+            module._buffers.update(buffers)  # a forward pass may put new tensors in their place
+
+    tensors = (*model.parameters(), *model.buffers())
+    return [*(functools.partial(_write, tensor, tensor.detach().clone()) for tensor in tensors), places]
+
+
+def _write(tensor, value):
+    tensor.detach().copy_(value)
+
+
+def _snapshot_optimizer(optimizer, scaler) -> list:
+    """Functions that give an optimiser and a scaler back."""
     groups = [(group, dict(group)) for group in optimizer.param_groups]
     state = {p: {k: v.clone() if torch.is_tensor(v) else copy.deepcopy(v) for k, v in s.items()} for p, s in optimizer.state.items()}
     scaling = copy.deepcopy(scaler.state_dict()) if scaler else None
-    generators = [(g, g.get_state()) for g in _generators(batches)]
-    python, numpy_, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
-    try:
-        with engine.mode(model, training=True):
-            yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in tensors:
-                tensor.copy_(value)
-        for parameter, grad in grads:
-            parameter.grad = grad
+    stages = {key: copy.copy(value) for key, value in getattr(scaler, "_per_optimizer_states", {}).items()}
+
+    def optimizing():
         for group, values in groups:
             group.clear()
             group.update(values)
         optimizer.state.clear()
         optimizer.state.update(state)
+
+    def scaled():
         if scaler:
             scaler.load_state_dict(scaling)
-        for generator, value in generators:
-            generator.set_state(value)
-        random.setstate(python)
-        np.random.set_state(numpy_)
-        torch.set_rng_state(cpu)
-        if gpus is not None:
-            torch.cuda.set_rng_state_all(gpus)
+        if scaler and scaler.is_enabled():  # an interrupt may fall between the scaler's step and its update
+            scaler._per_optimizer_states.clear()
+            scaler._per_optimizer_states.update(stages)
+
+    return [optimizing, scaled]
+
+
+def _snapshot_session(batches) -> list:
+    """Functions that give back what the session has: the random states of Python, numpy, torch and a DataLoader's generators.
+
+    And whether it records gradients: an interrupt at the end of a `no_grad` leaves that switched off.
+    """
+    kept = [(torch.set_grad_enabled, torch.is_grad_enabled()), *((g.set_state, g.get_state()) for g in _generators(batches))]
+    kept += [
+        (random.setstate, random.getstate()),
+        (np.random.set_state, np.random.get_state()),
+        (torch.set_rng_state, torch.get_rng_state()),
+    ]
+    if torch.cuda.is_available():
+        kept.append((torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()))
+    return [functools.partial(give_back, state) for give_back, state in kept]
 
 
 class _Fresh:

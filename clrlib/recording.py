@@ -92,16 +92,24 @@ def record(run: Run, seed: int, device=None, progress: bool = True, results=None
     history = perform(run, data, seed, progress, checkpoint=checkpoint)
     if run.sweep is None and len(history.epochs) < run.epochs and np.isfinite(history.steps["loss"]).all():
         raise KeyboardInterrupt(f"{run.name} was stopped early: not recorded.")
-    path = records.save(
+    made = records.made(
         run.experiment, run.name, seed, run.tier, run.config(), history,
         environment(data.train.images.device, run.recipe) | {"step": history.how or "eager"}, SOURCE_HASH,
         time.perf_counter() - start, most_steps=400 if run.sweep else 200,
     )  # fmt: skip
     if results:
-        with open(results, "a", encoding="utf-8") as file:
-            file.write(json.dumps(records.load(path).content) + "\n")
+        append(results, made)
+    path = records.write(made)  # last: what has a record is not run again, so that nothing may be left to do
     checkpoint.unlink(missing_ok=True)
     return path
+
+
+def append(results, record: records.Record):
+    """Add a record to a results file, as one line of JSON; a last line that a kill cut off gives way to it."""
+    with open(results, "a+b") as file:
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(record.content).encode() + b"\n")
 
 
 def unfinished(run: Run, seed: int) -> Path:
@@ -116,10 +124,13 @@ def collect(results) -> list[Path]:
 
     Raises RecordError, before anything is written, for a line that is no whole, unedited record.
     """
-    lines = Path(results).read_text(encoding="utf-8").split("\n")
-    if lines.pop():
-        print(f"{Path(results).name}: the last line was cut off, and is left out")
-    found = [records.parse(line, f"line {i} of {Path(results).name}") for i, line in enumerate(lines, start=1)]
+    results, found = Path(results), []
+    with open(results, "rb") as file:
+        while line := file.readline(records.MOST_BYTES + 2):  # no line of a record is longer
+            if len(line) <= records.MOST_BYTES and not line.endswith(b"\n"):
+                print(f"{results.name}: the last line was cut off, and is left out")
+            else:
+                found.append(records.parse(line, f"line {len(found) + 1} of {results.name}"))
     return [records.write(record) for record in found]
 
 

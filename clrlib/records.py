@@ -5,21 +5,27 @@ data/runs/<experiment>/<name>-s<seed>.json; `data/README.md` describes the field
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
 import re
+import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from clrlib.history import History, thin
+from clrlib.validate import shown
 
 SCHEMA = 1
 MOST_BYTES = 100_000
+STALE = 3600  # seconds after which a part is no longer another process at work
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 FIELDS = {
     "schema": int, "experiment": str, "name": str, "seed": int, "tier": str, "recipe": dict, "data": str,
@@ -73,13 +79,18 @@ def path_of(experiment: str, name: str, seed: int) -> Path:
     for part in (experiment, name):
         if not isinstance(part, str) or not SAFE_NAME.fullmatch(part):
             raise RecordError(f"{part!r:.100} can't name a run: use letters, digits, _ . + and -")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise RecordError(f"seed must be a whole number from 0 up, got {seed!r:.100}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise RecordError(f"seed must be a whole number from 0 up to 2**63, got {shown(seed)}")
     return root() / experiment / f"{name}-s{seed}.json"
 
 
-def save(experiment, name, seed, tier, recipe, history, environment, sources, seconds, most_steps=200) -> Path:
-    """Write one run atomically and return its path. Refuses runs on the stand-in images.
+def save(*args, **kwargs) -> Path:
+    """Make a record (see `made`) and put it where it belongs, atomically; returns its path."""
+    return write(made(*args, **kwargs))
+
+
+def made(experiment, name, seed, tier, recipe, history, environment, sources, seconds, most_steps=200) -> Record:
+    """The record of one run. Refuses runs on the stand-in images, and a record that is too large.
 
     recipe       everything that determines the run, the schedules' data included (plain JSON values)
     environment  versions and machine;  sources: a hash of the training code;  seconds: wall time
@@ -93,16 +104,16 @@ def save(experiment, name, seed, tier, recipe, history, environment, sources, se
         "data": history.source, "environment": environment, "sources": sources, "seconds": round(seconds, 1),
         "epochs": [{key: _rounded(x) for key, x in row.items()} for row in kept.epochs], "steps": steps,
     }  # fmt: skip
-    return write(Record(content | {"digest": digest(content)}))
+    record = Record(content | {"digest": digest(content)})
+    if (size := len(_text(record.content))) > MOST_BYTES:
+        raise RecordError(f"{record.label} has {size:,} bytes, over {MOST_BYTES:,}: keep fewer steps")
+    return record
 
 
 def write(record: Record) -> Path:
     """Put a record where it belongs, atomically; returns its path."""
-    content, text = record.content, _text(record.content)
-    if len(text) > MOST_BYTES:
-        raise RecordError(f"{record.label} has {len(text):,} bytes, over {MOST_BYTES:,}: keep fewer steps")
-    target = path_of(content["experiment"], content["name"], content["seed"])
-    write_atomically(target, text)
+    target = path_of(record.content["experiment"], record.name, record.seed)
+    write_atomically(target, _text(record.content))
     return target
 
 
@@ -110,12 +121,13 @@ def load(path) -> Record:
     """Read one record. Raises RecordError, naming the file and what is wrong, and executes nothing."""
     path = Path(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise RecordError(f"{path.name}: larger than {MOST_BYTES:,} bytes, so not a record")
-        text = path.read_text(encoding="utf-8")
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end
+            raise RecordError(f"{path.name}: can't be read as a record (no plain file); {REMEDY}")
+        with open(path, "rb") as file:
+            text = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise RecordError(f"{path.name}: no such record; `python -m clrlib record --list` shows what there is") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise RecordError(f"{path.name}: can't be read as a record ({error}); {REMEDY}") from None
     record = parse(text, path.name)
     if path_of(record.content["experiment"], record.name, record.seed).name != path.name:
@@ -123,13 +135,16 @@ def load(path) -> Record:
     return record
 
 
-def parse(text: str, where: str) -> Record:
+def parse(text: str | bytes, where: str) -> Record:
     """The record that a text holds. Raises RecordError, beginning with `where`, for anything else."""
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
+        if len(text) > MOST_BYTES:
+            raise RecordError(f"larger than {MOST_BYTES:,} bytes, so not a record")
+        text = text.decode() if isinstance(text, bytes) else text
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_no_key_twice)
         _check(content)
         path_of(content["experiment"], content["name"], content["seed"])
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         problem = f"{error}" if isinstance(error, RecordError) else f"can't be read as a record ({error})"
         raise RecordError(f"{where}: {problem}; {REMEDY}") from None
     return Record(content)
@@ -152,9 +167,16 @@ def digest(content: dict) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes):
-    """Write beside the target, then replace it: a reader sees the old file or the new one, never a part."""
+    """Write beside the target, then replace it: a reader sees the old file or the new one, never a part.
+
+    A part that a killed process left is deleted by a later write of the same file, once it is an hour old.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - stale.stat().st_mtime > STALE:
+                stale.unlink()
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -180,17 +202,24 @@ def _check(content):
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise RecordError(f"not a record of schema {SCHEMA}")
     for key, kind in FIELDS.items():
-        if not isinstance(content.get(key), kind):
+        if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
             raise RecordError(f"field {key!r} is missing or of a wrong kind")
     columns = content["steps"].values()
     if not all(isinstance(column, list) for column in columns) or len({len(column) for column in columns}) > 1:
         raise RecordError("its step columns differ in length")
-    if not all(x is None or (isinstance(x, (int, float)) and abs(x) < 1e308) for column in columns for x in column):
+    if not all(_is_number(x) for column in columns for x in column):
         raise RecordError("its step columns hold something that is not a number")
     if not all(isinstance(row, dict) for row in content["epochs"]):
         raise RecordError("its epochs are not rows")
+    if not all(_is_number(x) for row in content["epochs"] for x in row.values()) or not 0 <= content["seconds"] < 1e12:
+        raise RecordError("its epochs or its seconds hold something that is not a number")
     if content.get("digest") != digest(content):
         raise RecordError("its digest does not match: it was edited or damaged")
+
+
+def _is_number(x) -> bool:
+    """Whether a column may hold it: a number that a float can hold, or None for what was not finite."""
+    return x is None or (isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e308)
 
 
 def _text(content: dict) -> str:
@@ -208,3 +237,11 @@ def _rounded(x):
 
 def _refuse_constant(text):
     raise ValueError(f"{text} is not JSON")
+
+
+def _no_key_twice(pairs) -> dict:
+    """A reader's eye and a program may take different ones."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it has a key twice")
+    return found

@@ -56,15 +56,11 @@ def summary(found) -> tuple:
     accuracy = mean_and_spread(accuracies).rsplit(" (n", 1)[0]
     seconds = f"{np.mean([record.history.seconds for record in found]):.0f}"
     environment = first["environment"]
-    machine = environment.get("machine", "machine not named")
-    machine += f", {environment['threads']} threads" if "CPU" in machine and "threads" in environment else ""
-    return (
-        accuracy,
-        len(found),
-        f"{first['epochs'][-1]['step']:,}",
-        seconds,
-        f"{machine}, {environment['precision']}, torch {environment['torch']}",
-    )
+    machine, threads = str(environment.get("machine", "machine not named")), environment.get("threads")
+    machine += f", {threads} thread{'s' * (threads != 1)}" if "CPU" in machine and threads else ""
+    steps = first["epochs"][-1].get("step") if first["epochs"] else None
+    versions = "".join(f", {word}{environment[key]}" for key, word in (("precision", ""), ("torch", "torch ")) if key in environment)
+    return accuracy, len(found), "not named" if steps is None else f"{steps:,}", seconds, machine + versions
 
 
 def claim_table() -> str:
@@ -99,14 +95,15 @@ def printed_table() -> str:
 
 def run_table() -> str:
     rows = []
-    for folder in sorted(records.root().glob("E*"), key=lambda path: int(path.name[1:])):
+    folders = [path for path in records.root().glob("E*") if path.name[1:].isdecimal() and path.is_dir()]
+    for folder in sorted(folders, key=lambda path: int(path.name[1:])):
         names = {}
         for record in records.load_all(folder.name):
             names.setdefault(record.name, []).append(record)
         for name, found in sorted(names.items()):
             if found[0].content["epochs"]:
                 accuracy, n, steps, seconds, machine = summary(found)
-                split = "validation" if found[0].recipe["split"] == "choose" else "test"
+                split = "validation" if found[0].recipe.get("split") == "choose" else "test"
                 rows.append((folder.name, name, split, accuracy, n, steps, seconds, machine))
     return table(("", "run", "measured on", "accuracy (%)", "n", "iterations", "training (s)", "machine"), rows)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clrlib.validate import bounds, count, fraction, number, positive
+from clrlib.validate import MOST_STEPS, bounds, count, floats, fraction, number, positive
 
 EASES = {
     "linear": lambda t, a, b: a + (b - a) * t,
@@ -46,7 +46,7 @@ class Schedule:
 
     def __call__(self, progress):
         """The value at `progress` (a number or an array; clipped to [0, 1], so never past the end)."""
-        p = np.asarray(progress, dtype=float)
+        p = floats(progress, "progress")
         if np.isnan(p).any():
             raise ValueError("progress is NaN: pass a number from 0 to 1, such as step / (steps - 1)")
         p = np.clip(p, 0.0, 1.0)
@@ -61,8 +61,8 @@ class Schedule:
         return out if out.ndim else out[()]
 
     def table(self, steps: int) -> np.ndarray:
-        """The values of a whole run, shape [steps]. Step i of n is at progress i / (n - 1)."""
-        return self(np.linspace(0.0, 1.0, count("steps", steps)))
+        """The values of a whole run, shape [steps]; ten million at most. Step i of n is at progress i / (n - 1)."""
+        return self(np.linspace(0.0, 1.0, count("steps", steps, at_most=MOST_STEPS)))
 
     def scaled(self, factor: float) -> Schedule:
         """The same shape with every value multiplied by `factor`."""
@@ -138,6 +138,7 @@ def exp_range(low: float, high: float, gamma: float, stepsize: int, steps: int) 
     return cyclic(low, high, steps, stepsize, mode="exp_range", gamma=gamma)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a gamma that is too high ends in values that are refused
 def cyclic(low, high, steps, stepsize, stepsize_down=None, mode="triangular", gamma=1.0) -> Schedule:
     """What `torch.optim.lr_scheduler.CyclicLR` gives at each of `steps` iterations; a knot at every step.
 
@@ -155,10 +156,9 @@ def cyclic(low, high, steps, stepsize, stepsize_down=None, mode="triangular", ga
         raise ValueError(f"mode {mode!r} is unknown: choose one of {', '.join(scales)}")
     up = count("stepsize", stepsize)
     down = up if stepsize_down is None else count("stepsize_down", stepsize_down)
-    i = np.arange(count("steps", steps, at_least=2), dtype=float)
+    i = np.arange(count("steps", steps, at_least=2, at_most=MOST_STEPS // 10), dtype=float)
     cycle = np.floor(1 + i / (up + down))
-    x = 1 + i / (up + down) - cycle
-    ratio = up / (up + down)
+    x, ratio = 1 + i / (up + down) - cycle, up / (up + down)
     height = np.where(x <= ratio, x / ratio, (x - 1) / (ratio - 1))
     return from_table(low + (high - low) * height * scales[mode](i, cycle))
 
@@ -252,7 +252,7 @@ def join(schedules, shares) -> Schedule:
 
 def from_table(values) -> Schedule:
     """The schedule that meets `values`, one per step, exactly: for any curve the shapes above don't cover."""
-    if len(values := tuple(np.asarray(values, dtype=float).tolist())) < 2:
+    if len(values := tuple(np.atleast_1d(floats(values, "values")).tolist())) < 2:
         raise ValueError(f"a table needs at least 2 values, got {len(values)}: use constant(value) for one")
     return Schedule(tuple(np.linspace(0, 1, len(values)).tolist()), values, ("linear",) * (len(values) - 1))
 
@@ -292,7 +292,7 @@ def _triangles(low, high, cycles, shrink) -> Schedule:
 def _torch_phases(values, steps, pct_start, anneal) -> Schedule:
     if anneal not in ("cosine", "linear"):
         raise ValueError(f"anneal {anneal!r} is unknown: choose 'cosine' or 'linear'")
-    last = count("steps", steps, at_least=2) - 1
+    last = count("steps", steps, at_least=2, at_most=MOST_STEPS) - 1
     peak = fraction(pct_start, "pct_start") * steps - 1
     ends = (0, peak, 2 * peak, last) if len(values) == 4 else (0, peak, last)
     if not all(a < b for a, b in zip(ends, ends[1:])):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clrlib.history import smooth
+from clrlib.validate import floats, number, positive
 
 FEWEST = 10  # points a curve needs before any rule may speak
 
@@ -37,12 +38,12 @@ def truncate(lrs, losses, beta: float = 0.9, explode: float = 4.0) -> tuple[np.n
 
     Raises ValueError when the rates do not rise, are not positive, or do not match the losses.
     """
-    lrs, losses = np.asarray(lrs, dtype=float), np.atleast_2d(np.asarray(losses, dtype=float))
+    lrs, losses = floats(lrs, "rates"), np.atleast_2d(floats(losses, "losses"))
     if lrs.ndim != 1 or losses.ndim != 2 or losses.shape[1] != len(lrs) or not len(losses):
         raise ValueError(f"rates and losses do not match: shapes {lrs.shape} and {losses.shape}")
     if not np.isfinite(lrs).all() or (lrs < 0).any() or (np.diff(lrs) <= 0).any():
         raise ValueError("rates must be finite, not negative and rising: pass them in the order of the sweep")
-    if not explode > 1:
+    if not number(explode, "explode") > 1:
         raise ValueError(f"explode must be above 1, got {explode}")
     bad = ~(np.abs(losses) < 1e100).all(axis=0)  # NaN and infinity too; what is larger would overflow below
     end = int(bad.argmax()) if bad.any() else len(lrs)
@@ -56,6 +57,8 @@ def truncate(lrs, losses, beta: float = 0.9, explode: float = 4.0) -> tuple[np.n
 
 def minimum(lrs, losses, divide: float = 10.0, beta: float = 0.9) -> Suggestion:
     """The rate of the lowest smoothed loss, divided by 10: the article's rule (Gugger's before it)."""
+
+    positive(divide, "divide")
 
     def rule(rates, curve):
         lowest = curve.argmin()
@@ -97,6 +100,9 @@ def slide(lrs, losses, decades: float = 0.5, threshold: float = 0.5, beta: float
     not change with the number of steps).
     """
 
+    if positive(decades, "decades") > 100 or positive(threshold, "threshold") > 100:
+        raise ValueError(f"decades and threshold must be at most 100, got {decades} and {threshold}")
+
     def rule(rates, curve):
         slope = _slope(rates, curve)
         allowed = threshold * np.abs(slope).max()
@@ -125,6 +131,8 @@ def _read(name, lrs, losses, beta, rule) -> Suggestion:
     if len(rates) < FEWEST:
         why = f"only {len(rates)} points before the loss diverged: start lower or take more steps"
         return Suggestion(name, None, why)
+    if (np.diff(np.log10(rates)) <= 1e-12).any():
+        return Suggestion(name, None, "some rates are too close to tell apart: sweep over more decades or take fewer steps")
     if np.ptp(curve) <= 1e-12 * max(1.0, np.abs(curve).max()):
         return Suggestion(name, None, "the curve is flat: sweep to a higher rate")
     answer = rule(rates, curve)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import sys
@@ -143,7 +144,7 @@ def fit(
     run = checkpoints.identity(model, data, schedules, epochs, recipe) if checkpoint else None
     resume, history = checkpoints.load(checkpoint, run) if checkpoint else (None, History(source=data.source))
     stepping = steps(model, data, schedules, epochs, recipe, fast, resume)
-    log = []  # of the epoch so far; the history has the rest
+    log, recording = [], torch.is_grad_enabled()  # log: of the epoch so far; the history has the rest
     total = epochs * images_of.steps_per_epoch(len(data.train), recipe.batch_size)
     with tqdm(total=total, initial=len(history), unit="step", disable=not progress, leave=False, file=sys.stdout, mininterval=0.2) as bar:
         try:
@@ -161,6 +162,7 @@ def fit(
                 bar.update()
         except KeyboardInterrupt:
             stepping.close()
+            torch.set_grad_enabled(recording)  # an interrupt at the end of a `no_grad` leaves it switched off
             print(f"Interrupted after {len(history) + len(log)} of {total} steps: here is the history so far.")
     if log:
         history.steps = _columns(history.steps, step.hyper, log)
@@ -202,11 +204,16 @@ def _state(model, train_step, epochs_done: int) -> dict:
 
 
 def _restore(model, train_step, state: dict) -> int:
-    """Put a `_state` back; returns the epoch to go on with."""
-    model.load_state_dict(state["model"])
-    train_step.load_state_dict(state["step"])
-    torch.set_rng_state(state["random"])
-    return state["epoch"]
+    """Put a `_state` back; returns the epoch to go on with. Where it does not fit: CheckpointError, and the model is as it was."""
+    before = copy.deepcopy(model.state_dict())
+    try:
+        train_step.load_state_dict(state["step"])
+        model.load_state_dict(state["model"])
+        torch.set_rng_state(state["random"])
+        return state["epoch"]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        model.load_state_dict(before)
+        raise checkpoints.CheckpointError(f"the state to resume from does not fit this run: {error!r:.200}") from None
 
 
 def _epoch_row(model, data, recipe, epoch, step, losses, accuracies, start) -> dict:

@@ -15,6 +15,7 @@ from clrlib import cycles, landscapes, plots
 from clrlib.history import RangeTest
 from clrlib.parts import ROW, WIDE, Picture, code_box
 from clrlib.schedules import Schedule, cyclic, one_cycle, one_cycle_momentum
+from clrlib.validate import MOST_STEPS, count, number, shown
 
 
 def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
@@ -61,13 +62,14 @@ def explore(draw, controls: dict, say=None, extra=()) -> w.VBox:
 
 def shape(low, high, tail, final, momentum) -> dict[str, Schedule]:
     """Slider values -> the schedules that they mean. `momentum` is (lowest, highest); equal ends hold it constant."""
-    bottom, top = momentum
+    bottom, top = (number(x, "momentum") for x in momentum)
     curve = one_cycle_momentum(top, bottom, tail) if bottom < top else top
     return {"lr": one_cycle(low, high, tail, final), "momentum": curve}
 
 
 def one_cycle_explorer(steps: int = 9310) -> w.VBox:
     """Shape a one-cycle run of `steps` iterations; take it away as plain PyTorch, or train it: `schedules()` is what `fit` takes."""
+    count("steps", steps, at_most=MOST_STEPS)
     controls = {
         "low": _choice("lower learning rate", 0.08, _rates(-4, 0)),
         "high": _choice("upper learning rate", 0.8, _rates(-3, 1)),
@@ -212,6 +214,7 @@ def draw_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98, 
 def describe_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98) -> str:
     """The picture in a sentence or two: how long a stepsize is, how many cycles there are, and where the run ends."""
     values = _cycles(mode, low, high, stepsize, gamma, steps).values
+    count("per_epoch", per_epoch)
     whole = (steps - 1) / (2 * stepsize)
     height = 1 - abs(2 * (whole % 1) - 1)  # 0 in a valley, 1 at a peak, however far the cycles have faded
     end = "in a valley" if height <= 0.1 else "off a valley: choose a stepsize that fits the run a whole number of times"
@@ -272,10 +275,14 @@ def rate_slider(description: str, value: float, lowest: int, highest: int) -> w.
 
 def _choice(description, value, options, digits=3):
     """A slider over round values. (A log slider would turn 0.08 into 0.0794, the nearest of its equal steps.)"""
+    if value not in options:
+        raise ValueError(f"{description} can't be {shown(value)}: it is one of {shown(list(options))}")
     labelled = [(f"{option:.{digits}g}", option) for option in options]
     return w.SelectionSlider(options=labelled, value=value, description=description, style=WIDE, layout=ROW)
 
 
 def _rates(lowest: int, highest: int) -> list[float]:
     """1, 1.5, 2, 3, ... 9 in each decade from 10 ** lowest up to 10 ** highest."""
+    if not -300 <= count("lowest", lowest, -300) < count("highest", highest, -300) <= 300:
+        raise ValueError(f"need -300 <= lowest < highest <= 300, got {shown(lowest)} and {shown(highest)}")
     return [float(f"{digit}e{decade}") for decade in range(lowest, highest) for digit in (1, 1.5, *range(2, 10))] + [10.0**highest]

@@ -4,12 +4,19 @@ import os
 
 import pytest
 import torch
+from faults import TRIED
 from torch import nn
 
 from clrlib import models
 from clrlib.data import Data, Split
 
 torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many faults were tried and survived, by test file."""
+    for module, faults in sorted(TRIED.items()):
+        terminalreporter.write_line(f"{module}: {faults} faults tried and survived")
 
 
 @pytest.fixture(autouse=True)

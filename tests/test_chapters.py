@@ -30,6 +30,7 @@ EXERCISES = {
     "05_one_cycle": 5,
     "06_cyclical_momentum": 4,
     "07_weight_decay": 4,
+    "08_batch_size": 4,
     "09_audit": 5,
     "10_recipe": 4,
 }
@@ -228,6 +229,13 @@ def test_solutions_10():
     assert checks.own_range_test(found, 0.005)
 
 
+def test_solutions_08():
+    answers = solutions("08")
+    assert checks.steps_of_a_run(answers.my_steps)
+    assert checks.scaling_rules(answers.my_rate)
+    assert checks.accumulated(answers.my_accumulated)
+
+
 def test_solutions_that_need_a_run_of_ones_own():
     data, recipe = images_of.load().limited(3000), Recipe(batch_size=128)
     baseline = fit(models.build("tiny"), data, {"lr": 0.8}, epochs=2, recipe=recipe, progress=False)
@@ -241,8 +249,12 @@ def test_solutions_that_need_a_run_of_ones_own():
     decays = answers.my_runs(
         lambda wd: fit(models.build("tiny"), half, {"lr": one_cycle(0.01, 0.1), "momentum": 0.8, "weight_decay": wd}, 1, recipe, False)
     )
+    answers_08 = solutions("08")
+    race = answers_08.my_race(lambda size: fit(models.build("tiny"), half, {"lr": one_cycle(0.01, 0.1)}, 1, Recipe(size), False))
+    target = min(run.accuracy for run in race.values())
+    assert checks.own_race(race, target, answers_08.my_winner(race, target))
     assert checks.own_schedule(flat, baseline)
-    assert checks.own_decays(decays, answers.my_choice)
+    assert checks.own_decays(decays, answers.my_choice(decays))
     assert checks.own_schedule(shaped, baseline)
 
 

@@ -31,6 +31,15 @@ def rolling(form):
     return walk
 
 
+def accumulated(gradients, sizes):
+    return sum(size * gradient for size, gradient in zip(sizes, gradients)) / sum(sizes)
+
+
+def timed(seconds, *accuracies):
+    return History({"loss": np.ones(4)}, [{"accuracy": accuracy, "seconds": seconds} for accuracy in accuracies])
+
+
+RACE = {32: timed(4.0, 30, 50), 128: timed(2.0, 20, 40), 512: timed(1.0, 10, 20)}
 DECAYS = {0: log(50.0), 1e-3: log(50.4), 1e-1: log(20.0)}
 
 
@@ -130,6 +139,10 @@ RIGHT = {
     "scheduler_steps": (222,),
     "difference": (plain,),
     "own_verdict": (NEAR, "can't tell"),
+    "steps_of_a_run": (75,),
+    "scaling_rules": (lambda rate, batch, to, rule: rate * (to / batch) ** {"linear": 1, "root": 0.5}[rule],),
+    "accumulated": (accumulated,),
+    "own_race": (RACE, 40, 128),
 }
 WRONG = {
     "total_steps": [((9277,), "leaves out"), ((9215,), "ceil")],
@@ -274,7 +287,22 @@ WRONG = {
         (({"a": [1.0, 2.0, np.nan], "b": [1.0, 2.0, 3.0]}, "better"), "not finite"),
         ((NEAR, "better"), "can't tell"),
         ((FAR, "worse"), "one cycle - constant = 10.00"),
-        ((FAR, ...), "two standard errors"),
+        ((FAR, ...), "leaves out 0"),
+    ],
+    "steps_of_a_run": [((72,), "incomplete last batch"), ((74,), "rounds up by itself"), ((294,), "steps = epochs")],
+    "scaling_rules": [
+        ((lambda rate, batch, to, rule: rate * batch / to,), "upside down"),
+        ((lambda rate, batch, to, rule: rate * to / batch,), "from batch 512 at 0.8 to batch 2048, root: 1.6, yours gives 3.2"),
+    ],
+    "accumulated": [
+        ((lambda gradients, sizes: sum(gradients),), "that is the sum"),
+        ((lambda gradients, sizes: sum(gradients) / len(gradients),), "The last part may be smaller"),
+        ((lambda gradients, sizes: gradients[0],), "divide by all images"),
+    ],
+    "own_race": [
+        ((RACE, 40, 32), "2.0 times as long as batch 128"), ((RACE, 40, 512), "never reaches 40 %"), ((RACE, 40, ...), "now choose"),
+        ((RACE, 40, 64), "now choose"), ((RACE, 90, 128), "none of your runs"),
+        (({32: RACE[32]}, 40, 32), "three"), ((log(3.0), 40, 32), "a dict"),
     ],
 }  # fmt: skip
 

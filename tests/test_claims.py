@@ -111,6 +111,30 @@ def test_decays_and_grid_know_every_declared_run(runs):
         assert len(claims.grid(tier)) == len(experiments.declared("E7", tier))
 
 
+def test_batches_are_read_by_rule_and_size_and_the_shared_run_is_in_both(runs):
+    assert claims.batches("cpu") == claims.sweeps_by_batch("cpu") == {}
+    for name, values in {"128-linear": [79, 80], "512": [77, 78], "2048-linear": [62], "2048-root": [63], "128-root": [81]}.items():
+        keep("E9", f"tiny-batch-{name}", values)
+    found = {rule: {n: [run.accuracy for run in seeds] for n, seeds in sizes.items()} for rule, sizes in claims.batches("cpu").items()}
+    assert found == {"linear": {128: [79, 80], 512: [77, 78], 2048: [62]}, "root": {128: [81], 512: [77, 78], 2048: [63]}}
+    assert [list(sizes) for sizes in claims.batches("cpu").values()] == [[128, 512, 2048]] * 2 and claims.batches("gpu") == {}
+
+
+def test_sweeps_by_batch_leave_the_other_range_tests_out(runs):
+    for name, steps in (("100", 5), ("batch-2048", 6), ("batch-128", 4), ("50", 3), ("wd-0", 3)):
+        log = History({"lr": np.geomspace(1e-3, 10, steps), "loss": np.ones(steps), "before": np.ones(steps)})
+        records.save("E1", f"tiny-{name}", 0, "cpu", {}, log, {}, "abc", 3.0)
+    assert {size: len(test.lrs) for size, test in claims.sweeps_by_batch("cpu").items()} == {128: 4, 512: 5, 2048: 6}
+
+
+def test_every_declared_batch_is_found(runs):
+    for run in experiments.declared("E9"):
+        keep("E9", run.name, [50])
+    for tier in claims.NETS:
+        declared = {run.recipe.batch_size for run in experiments.declared("E9", tier)}
+        assert all(set(sizes) == declared for sizes in claims.batches(tier).values()) and set(claims.batches(tier)) == {"linear", "root"}
+
+
 def test_the_running_accuracy_gives_back_the_articles_own_arithmetic():
     """FACTS of its log: after epoch e it has counted 60,000 e images; test answers follow from two printed figures."""
     random = np.random.default_rng(1)

@@ -67,31 +67,14 @@ def test_only_fp16_is_scaled(precision, enabled):
     assert engine.grad_scaler("cpu", precision).is_enabled() == enabled
 
 
-@pytest.mark.parametrize("fast, expected", [(True, "bf16"), (False, "fp32")])
-def test_a_cpu_takes_bf16_only_where_it_is_clearly_faster(fast, expected, monkeypatch):
-    clock, mode = [0.0], []
-    autocast = engine.autocast
-
-    def watched(device, precision):
-        mode.append(precision)
-        return autocast(device, precision)
-
-    def time():
-        clock[0] += 0.0 if not mode else {"fp32": 1.0, "bf16": 0.5 if fast else 0.9}[mode[-1]]
-        return clock[0]
-
-    monkeypatch.setattr(engine, "autocast", watched)
-    monkeypatch.setattr(engine.time, "perf_counter", time)
-    engine._probe_cpu.cache_clear()
-    try:
-        assert engine.pick_precision("cpu") == expected
-    finally:
-        engine._probe_cpu.cache_clear()
+@pytest.mark.parametrize("avx512, amx, expected", [(False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")])
+def test_a_cpu_takes_bf16_where_it_has_instructions_for_it(avx512, amx, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    assert engine.pick_precision("cpu") == expected
 
 
-def test_the_probe_leaves_the_random_state():
-    torch.manual_seed(0)
-    state = torch.get_rng_state()
-    engine._probe_cpu.cache_clear()
-    assert engine.pick_precision("cpu") in ("bf16", "fp32")
-    assert torch.equal(torch.get_rng_state(), state)
+def test_a_torch_that_does_not_know_the_instructions_means_fp32(monkeypatch):
+    for name in engine.BF16_INSTRUCTIONS:
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert engine.pick_precision("cpu") == "fp32"

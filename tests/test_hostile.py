@@ -5,7 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from faults import hostile
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clrlib import schedules as s
@@ -15,9 +16,6 @@ from clrlib.records import RecordError, load
 from clrlib.schedules import EASES, Schedule
 from clrlib.suggest import suggest_all, truncate
 
-hostile = settings(
-    max_examples=200, deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 usual = st.floats(1e-6, 10)

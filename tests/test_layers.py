@@ -10,11 +10,11 @@ import pytest
 import clrlib
 
 ORDER = (
-    "validate", "schedules", "descent", "decay", "escape", "history", "measuring", "suggest", "audit",  # numpy only
-    "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "noise",
-    "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "guesses", "checks",  # no torch
-    "cifar10", "data", "models", "engine", "memory", "fast", "scheduler", "checkpoints", "training", "range_test", "sharpness", "live",
-    "experiments", "recording", "notebooks", "__main__",
+    "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest", "audit",  # numpy only
+    "measuring", "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "noise",
+    "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses", "checks",  # no torch
+    "cifar10", "data", "models", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
+    "sharpness", "live", "budget", "experiments", "recording", "address", "notebooks", "__main__",
 )  # fmt: skip
 READING = ORDER[: ORDER.index("cifar10")]
 FOLDER = Path(clrlib.__file__).parent

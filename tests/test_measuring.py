@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from clrlib.measuring import accuracy_error, difference_of, expected_best, seeds_needed, standard_error, verdict_of
+from clrlib.measuring import accuracy_error, difference_of, expected_best, seeds_needed, standard_error, verdict_of, welch
 
 
 def test_the_standard_error_is_scipys():
@@ -67,3 +67,14 @@ def test_verdicts():
     assert verdict_of([70, 71, 72], [80, 81, 82]) == "worse"
     assert verdict_of([80, 82, 84], [79, 81, 83.5]) == verdict_of([1, 1, 1], [1, 1, 1]) == "can't tell"
     assert verdict_of([2, 2, 2], [1, 1, 1]) == "better"
+
+
+@pytest.mark.parametrize("first, second", [([81.2, 80.7, 81.9], [79.8, 80.9, 80.1]), ([1, 2, 3, 4], [7.5, 7.7])])
+def test_welchs_interval_is_scipys(first, second):
+    theirs = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert welch(first, second)[1:] == pytest.approx(tuple(theirs))
+
+
+def test_an_interval_takes_two_values_a_side():
+    with pytest.raises(ValueError, match="got 1 and 2"):
+        welch([1.0], [1.0, 2.0])

@@ -71,6 +71,13 @@ def test_trying_a_size_changes_neither_model_nor_random_state(data, small_model)
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_a_size_is_tried_in_the_precision_that_a_run_would_pick(data, small_model, monkeypatch):
+    used, step = [], engine.train_step
+    monkeypatch.setattr(engine, "train_step", lambda *args: used.append(args[5]) or step(*args))
+    monkeypatch.setattr(engine, "pick_precision", lambda device: "bf16")
+    assert memory.fits(small_model(), data.train, replace(PLAIN, precision="auto"), 16) and used == ["bf16"] * 2
+
+
 def test_on_a_cpu_it_refuses_rather_than_risk_the_process(data, small_model):
     with pytest.raises(RuntimeError, match="largest_batch needs a GPU"):
         memory.largest_batch(small_model(), data.train, PLAIN)

@@ -11,5 +11,6 @@ from clrlib.checks.chapter_04 import cyclic_by_hand, own_cycles, same_sum, steps
 from clrlib.checks.chapter_05 import effective_peak, one_cycle_by_hand, own_schedule, torch_ends
 from clrlib.checks.chapter_06 import equal_step, momentum_by_hand, own_matched, sutskever_step
 from clrlib.checks.chapter_07 import decoupled_step, half_life_steps, own_decays, same_shrinkage
+from clrlib.checks.chapter_08 import accumulated, own_race, scaling_rules, steps_of_a_run
 from clrlib.checks.chapter_09 import counts, forever, own_log, seeds_needed, verdicts
 from clrlib.checks.chapter_10 import difference, own_verdict, scheduler_steps

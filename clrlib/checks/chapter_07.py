@@ -48,8 +48,3 @@ def own_decays(answer, chosen):
     best = max(answer, key=lambda decay: answer[decay].accuracy)
     lost = answer[best].accuracy - answer[chosen].accuracy
     return None if lost <= 1 else f"{chosen:g} is {lost:.1f} points behind {best:g} in your runs."
-
-
-def _part_of(step, steps) -> str:
-    where = step / (steps - 1)
-    return "on the way up" if where < 41 / 95 else "on the way down" if where < 82 / 95 else "in the tail"

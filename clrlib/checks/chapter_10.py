@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clrlib.checks.exercise import exercise
-from clrlib.measuring import difference_of, verdict_of
+from clrlib.measuring import difference_of, verdict_of, welch
 
 FEWEST = 3  # runs of each kind
 
@@ -57,6 +57,6 @@ def own_verdict(answer, verdict):
     told = verdict_of(first, second)
     if verdict == told:
         return None
-    gap, error = difference_of(first, second)
-    said = f"{name} - {other} = {gap:.2f}, with a standard error of {error:.2f}"
-    return f"{said}. From two standard errors on, say better or worse; below that, can't tell."
+    gap, low, high = welch(first, second)
+    said = f"{name} - {other} = {gap:.2f}, with an interval from {low:.2f} to {high:.2f}"
+    return f"{said}. Say better or worse when it leaves out 0; else you can't tell."
