@@ -15,56 +15,16 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+OFF = ("gpu", "quic", "background-networking", "component-update", "sync")
+FLAGS = ["--no-sandbox", *(f"--disable-{name}" for name in OFF)]
 SETTINGS = {  # no questions, no news, and nothing written back to a notebook
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
 ERRORS = ".jp-OutputArea-output[data-mime-type$='.stderr'], .jp-OutputArea-output[data-mime-type$='.error'], .jupyter-widgets-error-widget"
 KERNEL = "window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
-COLOURS = """
-async picture => {
-    await picture.decode().catch(() => null);
-    const [width, height] = [picture.naturalWidth, picture.naturalHeight];
-    if (!width || !height) return 0;
-    const canvas = Object.assign(document.createElement('canvas'), {width, height}).getContext('2d');
-    canvas.drawImage(picture, 0, 0);
-    return new Set(new Uint32Array(canvas.getImageData(0, 0, width, height).data.buffer)).size;
-}"""
-CLIPPED = """
-box => [box.closest('.jp-OutputArea-output'), ...box.parentNode.querySelectorAll('.jupyter-widgets, .widget-label, .widget-readout, .jupyter-button')]
-    .filter(part => part.offsetParent && part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).display != 'inline')
-    .map(part => `${part.className}: ${part.scrollWidth} > ${part.clientWidth}: ${part.innerText.slice(0, 40)}`)"""
-CONTRAST = """
-box => {
-    const light = c => { c /= 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4 };
-    const luminance = rgb => 0.2126 * light(rgb[0]) + 0.7152 * light(rgb[1]) + 0.0722 * light(rgb[2]);
-    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
-    const below = part => { for (; part; part = part.parentElement) {
-        const colour = numbers(getComputedStyle(part).backgroundColor);
-        if (colour.length < 4 || colour[3] == 1) return colour;
-    } return [255, 255, 255]; };
-    return [...box.querySelectorAll('.widget-label, .widget-readout, .jupyter-button, .widget-html-content, pre, select')]
-        .filter(part => part.offsetParent && part.innerText.trim() && !part.disabled)
-        .map(part => {
-            const [a, b] = [numbers(getComputedStyle(part).color), below(part)].map(luminance).sort((x, y) => y - x);
-            return [part.innerText.slice(0, 30), (a + 0.05) / (b + 0.05)];
-        });
-}"""
-TIMED = """
-([knob, picture]) => {
-    window.moves = [];
-    let begun = null;
-    knob.addEventListener('keydown', () => { begun = performance.now(); }, true);
-    picture.addEventListener('load', () => { if (begun !== null) { window.moves.push(performance.now() - begun); begun = null; } });
-}"""
+WAITING = "[...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))"
+NEW_PICTURE = "([image, old]) => image.src != old && image.complete && image.naturalWidth > 0"
 
 
 def find_chromium(playwright) -> str | None:
@@ -88,6 +48,7 @@ class Lab:
         self.notebooks, self.runtime = folder / "notebooks", folder / "runtime"
         shutil.copytree(ROOT / "notebooks", self.notebooks)
         write_settings(folder / "settings")
+        (folder / "runs").symlink_to(ROOT / "data" / "runs")  # what a chapter keeps beside the records, it keeps in `folder`
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}", "--allow-root"]
         command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.notebooks}"]
         command += ["--LabApp.news_url=", "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True"]
@@ -98,15 +59,16 @@ class Lab:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port}/lab/workspaces/{Path(name).stem}/tree/{name}?token={self.token}&reset"
 
-    def get(self, what: str):
-        """The server's answer to GET api/`what`."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{what}", headers={"Authorization": f"token {self.token}"})
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+    def call(self, what: str, method: str = "GET"):
+        """The server's answer to a request to api/`what`; None where it has none."""
+        headers = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{what}", headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or "null")
 
     def kernel(self, name: str) -> str:
         """The id of the kernel that runs a notebook."""
-        return next(session["kernel"]["id"] for session in self.get("sessions") if session["path"] == name)
+        return next(session["kernel"]["id"] for session in self.call("sessions") if session["path"] == name)
 
     def ask(self, name: str, expression: str, timeout: float = 60):
         """The value of a Python expression (as JSON) in a notebook's kernel, asked beside the page."""
@@ -125,13 +87,10 @@ class Lab:
         return json.loads(eval(answer["data"]["text/plain"]))
 
     def shut_down(self, name: str):
-        """End a notebook's kernel."""
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/kernels/{self.kernel(name)}",
-            headers={"Authorization": f"token {self.token}"},
-            method="DELETE",
-        )
-        urllib.request.urlopen(request, timeout=30).close()
+        """End a notebook's kernel, if it has one."""
+        for session in self.call("sessions"):
+            if session["path"] == name:
+                self.call(f"sessions/{session['id']}", "DELETE")
 
     def stop(self):
         self.process.terminate()
@@ -144,14 +103,20 @@ class Lab:
         places = {"CONFIG_DIR": "config", "DATA_DIR": "data", "RUNTIME_DIR": "runtime"}
         ours = {f"JUPYTER_{name}": str(self.folder / place) for name, place in places.items()}
         ours |= {f"JUPYTERLAB_{name.upper()}_DIR": str(self.folder / name) for name in ("settings", "workspaces")}
-        ours |= {"PYTHONPATH": str(ROOT), "CLR_PROFILE": "smoke", "CLR_DATA": data, "CLR_MIRRORS": "http://127.0.0.1:9/nothing-here"}
+        ours |= {
+            "PYTHONPATH": str(ROOT),
+            "CLR_RUNS": str(self.folder / "runs"),
+            "CLR_PROFILE": "smoke",
+            "CLR_DATA": data,
+            "CLR_MIRRORS": "http://127.0.0.1:9/nothing-here",
+        }
         return {**os.environ, **ours, "OMP_NUM_THREADS": "1", "IPYTHONDIR": str(self.folder / "ipython")}
 
     def _await(self, seconds: float = 90):
         until = time.monotonic() + seconds
         while time.monotonic() < until and self.process.poll() is None:
             with contextlib.suppress(OSError):
-                return self.get("status")
+                return self.call("status")
             time.sleep(0.2)
         self.process.kill()
         raise RuntimeError(f"JupyterLab did not start: {(self.folder / 'lab.log').read_text()[-2000:]}")
@@ -177,8 +142,11 @@ def write_settings(folder: Path):
 def open_notebook(page, lab: Lab, name: str):
     """A notebook in the page, its kernel idle, the file browser folded away."""
     page.set_default_timeout(30_000)
+    page.add_init_script(path=Path(__file__).with_suffix(".js"))
     page.goto(lab.url(name))
     page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function(f"{KERNEL}?.status == 'idle' || document.querySelector('.jp-Dialog')", timeout=90_000)
+    assert page.query_selector(".jp-Dialog") is None, f"{name} opens with a question: {page.inner_text('.jp-Dialog')!r}"
     command(page, "application:toggle-left-area")
     wait_idle(page)
 
@@ -198,11 +166,27 @@ def run_all(page):
     """Run menu, Run All Cells; returns when no cell is left to run."""
     page.click(".lm-MenuBar-itemLabel:text-is('Run')")
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
-    page.wait_for_function("[...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))")
-    page.wait_for_function(
-        "![...document.querySelectorAll('.jp-InputPrompt')].some(prompt => prompt.textContent.includes('*'))", timeout=300_000
-    )
+    page.wait_for_function(WAITING)
+    page.wait_for_function(f"!{WAITING}", timeout=600_000)
     wait_idle(page)
+
+
+def restart(page):
+    """Restart the kernel from the Kernel menu, and say yes."""
+    page.click(".lm-MenuBar-itemLabel:text-is('Kernel')")
+    page.click(".lm-Menu-itemLabel:text-is('Restart Kernel…')")
+    page.click(".jp-Dialog button.jp-mod-accept")
+    page.wait_for_selector(".jp-Dialog", state="detached")
+    page.wait_for_timeout(1000)
+    wait_idle(page)
+
+
+def wait_until(holds, seconds: float = 30):
+    """Ask until it holds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.2)
 
 
 def errors(where) -> list[str]:
@@ -212,18 +196,21 @@ def errors(where) -> list[str]:
 
 def colours(page) -> list[int]:
     """The number of colours in each picture that the outputs show; 0 for a picture that is none."""
-    return [picture.evaluate(COLOURS) for picture in page.query_selector_all(".jp-OutputArea-output img")]
+    shown = page.query_selector_all(".jp-OutputArea-output img:not([style*='display: none'])")
+    return [picture.evaluate("course.colours") for picture in shown]
 
 
 def widget(page, text: str):
     """The outermost box of the widget whose source cell holds `text`, scrolled into view."""
-    box = (
-        page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea-editor", has_text=text))
-        .locator(".jp-OutputArea-output > .widget-vbox")
-        .first
-    )
+    cell = page.locator(".jp-CodeCell", has=page.locator(".jp-InputArea-editor", has_text=text))
+    box = cell.locator(".jp-OutputArea-output > .widget-vbox").first
     box.scroll_into_view_if_needed()
     return box
+
+
+def widgets(page) -> list:
+    """The outermost box of every widget."""
+    return page.locator(".jp-OutputArea-output > .widget-vbox").all()
 
 
 def slider(box, label: str):
@@ -244,9 +231,7 @@ def picture(box) -> str:
 def wait_picture(box, before: str, seconds: float = 10):
     """Wait for another picture than `before`, whole."""
     image = box.locator("img").first.element_handle()
-    box.page.wait_for_function(
-        "([image, old]) => image.src != old && image.complete && image.naturalWidth > 0", arg=[image, before], timeout=1000 * seconds
-    )
+    box.page.wait_for_function(NEW_PICTURE, arg=[image, before], timeout=1000 * seconds)
 
 
 def drag(knob, pixels: float):
@@ -262,12 +247,12 @@ def drag(knob, pixels: float):
 
 def clipped(box) -> list[str]:
     """Parts of a widget that are wider than the room they have."""
-    return box.evaluate(CLIPPED)
+    return box.evaluate("course.clipped")
 
 
 def contrasts(box) -> dict[str, float]:
     """Each text in a widget -> WCAG 2's contrast with what lies under it."""
-    return dict(box.evaluate(CONTRAST))
+    return dict(box.evaluate("course.contrasts"))
 
 
 def look(page, width: int, height: int, theme: str = "Light"):
@@ -278,12 +263,22 @@ def look(page, width: int, height: int, theme: str = "Light"):
     page.wait_for_timeout(500)  # the theme's styles and the layout follow
 
 
+def keep(box, path: Path):
+    """A screenshot of a widget, in a window as wide as it is and high enough to hold it."""
+    size = box.page.viewport_size
+    box.page.set_viewport_size(size | {"height": 1400})
+    box.scroll_into_view_if_needed()
+    box.page.wait_for_timeout(300)
+    box.screenshot(path=path)
+    box.page.set_viewport_size(size)
+
+
 def timed_moves(knob, image, keys) -> list[float]:
     """Seconds from each key on a slider's knob to the new picture, as the page's clock has it."""
     page = knob.page
-    page.evaluate(TIMED, [knob.element_handle(), image.element_handle()])
+    page.evaluate("course.watch", [knob.element_handle(), image.element_handle()])
     knob.focus()
     for i, key in enumerate(keys):
         page.keyboard.press(key)
-        page.wait_for_function("n => window.moves.length > n", arg=i, timeout=10_000)
-    return [milliseconds / 1000 for milliseconds in page.evaluate("window.moves")]
+        page.wait_for_function("n => course.moves.length > n", arg=i, timeout=10_000)
+    return [milliseconds / 1000 for milliseconds in page.evaluate("course.moves")]

@@ -25,6 +25,9 @@ LOOKS = {
     "dark": {"width": 1200, "height": 1000, "theme": "Dark"},
 }
 THREADS = "sum(thread.name == 'clrlib-live' for thread in __import__('threading').enumerate())"
+ALL_THREADS = "__import__('threading').active_count()"
+PID = "__import__('os').getpid()"
+CHAPTERS = sorted(path.name for path in (browser.ROOT / "notebooks").glob("*.ipynb"))
 LONG = "setattr({0}, 'setup', __import__('dataclasses').replace({0}.setup, epochs=200))"
 
 
@@ -73,7 +76,7 @@ def chapter(lab, chromium):
         if name not in opened:
             page = chromium.new_page()
             browser.open_notebook(page, lab, name)
-            opened[name] = Chapter(lab, page, name, lab.ask(name, "__import__('os').getpid()"))
+            opened[name] = Chapter(lab, page, name, lab.ask(name, PID))
             browser.run_all(page)
         browser.look(opened[name].page, **LOOKS["as it opens"])
         return opened[name]
@@ -87,18 +90,18 @@ def check_run(chapter: Chapter):
     pictures = sum("image/png" in output.get("data", {}) for cell in stored.cells for output in cell.get("outputs", []))
     colours = browser.colours(chapter.page)
     assert browser.errors(chapter.page) == []
-    assert chapter.ask("__import__('os').getpid()") == chapter.pid
+    assert chapter.ask(PID) == chapter.pid
     assert len(colours) >= pictures and min(colours, default=2) > 1
 
 
 def check_layout(box, name):
-    """Nothing cut off and every text readable; a screenshot is kept."""
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
-    box.screenshot(path=ARTEFACTS / f"{name}.png")
+    """Nothing in red or cut off, every text readable; a screenshot is kept."""
     assert browser.errors(box) == browser.clipped(box) == []
     assert browser.unnamed(box) == 0
     contrasts = browser.contrasts(box)
     assert contrasts and {text: ratio for text, ratio in contrasts.items() if ratio < 4.5} == {}
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    browser.keep(box, ARTEFACTS / f"{name}.png")
 
 
 # --- in make test ----------------------------------------------------------------------------------------
@@ -175,3 +178,61 @@ def test_a_widget_is_whole_and_readable(chapter, source, at):
     browser.look(page, **LOOKS[at])
     assert page.evaluate("[innerWidth, innerHeight]") == [LOOKS[at]["width"], LOOKS[at]["height"]]
     check_layout(browser.widget(page, source), f"{source.split('.')[-1].strip('()')} {at}".replace(" ", "-"))
+
+
+# --- in make test-full -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(lab, chromium):
+    """name -> that chapter, opened but not run; its page is closed and its kernel ended afterwards."""
+    names, pages = [], []
+
+    def begin(name) -> Chapter:
+        names.append(name)
+        page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+        pages.append(page)
+        browser.open_notebook(page, lab, name)
+        return Chapter(lab, page, name, lab.ask(name, PID))
+
+    yield begin
+    for page in pages:
+        page.close()
+    for name in set(names):
+        lab.shut_down(name)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_chapter_runs_from_the_menu_and_its_widgets_are_whole(opened, name):
+    chapter = opened(name)
+    browser.run_all(chapter.page)
+    check_run(chapter)
+    for button in chapter.page.get_by_role("button", name="Show the result").all():
+        button.click()
+    browser.wait_idle(chapter.page)
+    for width in (1200, 480):
+        browser.look(chapter.page, width=width, height=1000)
+        for i, box in enumerate(browser.widgets(chapter.page)):
+            check_layout(box, f"{Path(name).stem}-widget-{i}-{width}")
+
+
+@pytest.mark.full
+def test_a_closed_tab_and_a_restart_leave_no_thread_behind(opened):
+    chapter = opened(ONE_CYCLE)
+    idle = chapter.ask(ALL_THREADS)
+    browser.run_all(chapter.page)
+    chapter.ask(LONG.format("drawn"))
+    browser.widget(chapter.page, DRAWN).get_by_role("button", name="Train").click()
+    browser.wait_until(lambda: chapter.ask(THREADS) == 1)
+    chapter.page.close()
+    again = opened(ONE_CYCLE)
+    assert again.pid == chapter.pid and again.ask("drawn.job.state") == "running"
+    browser.run_all(again.page)
+    assert again.ask(THREADS) == 0, "a cell that makes its trainer anew closes the older one, run and all"
+    again.ask(LONG.format("drawn"))
+    browser.widget(again.page, DRAWN).get_by_role("button", name="Train").click()
+    browser.wait_until(lambda: again.ask(THREADS) == 1)
+    browser.restart(again.page)
+    assert again.ask(PID) != again.pid and not Path(f"/proc/{again.pid}").exists()
+    assert again.ask(THREADS) == 0 and again.ask(ALL_THREADS) <= idle
