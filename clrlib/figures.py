@@ -19,6 +19,7 @@ COLOURS = {
     "lr": "#0066A6", "momentum": "#B34700", "weight_decay": "#00734F", "effective": "#6B4C9A",
     "train": "#767676", "held_out": "#A3195B", "loss": "#333333",
 }  # fmt: skip
+GREY = "#8C8C8C"  # what stands behind: earlier runs, the curve under a path; 3:1 on white
 SERIES = ("#0066A6", "#B34700", "#00734F", "#A3195B", "#6B4C9A", "#6B5B00", "#333333")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (7, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 2)), (0, (1, 1)))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from clrlib import descent
 from clrlib.descent import Surface
-from clrlib.figures import COLOURS, DASHES, SERIES, axes, blank, styled
+from clrlib.figures import COLOURS, DASHES, GREY, SERIES, axes, blank, styled
 from clrlib.validate import number
 
 # name -> (conditioning -> surface, window (left, right, bottom, top) in the shape of 3 : 2)
@@ -59,7 +59,7 @@ def parabola(x, curvature: float = 1.0, ax=None, title: str = ""):
     x = np.asarray(x, dtype=float)
     reach = 1.15 * np.nanmax(np.abs(x))
     line = np.linspace(-reach, reach, 201)
-    ax.plot(line, curvature * line**2 / 2, color="#BBBBBB")
+    ax.plot(line, curvature * line**2 / 2, color=GREY)
     ax.plot(x, curvature * x**2 / 2, "o-", color=COLOURS["lr"], linewidth=1, markersize=4)
     side = np.sign(x[0]) or 1
     first = {"textcoords": "offset points", "ha": "left" if side > 0 else "right", "va": "center", "color": COLOURS["lr"]}

@@ -12,7 +12,7 @@ from clrlib.history import History, smooth
 
 TITLES = {"lr": "learning rate", "loss": "training loss, smoothed", "accuracy": "held-out accuracy (%)"}
 COLOURS = {"lr": figures.COLOURS["lr"], "loss": figures.COLOURS["loss"], "accuracy": figures.COLOURS["held_out"]}
-GREY, GREY_TEXT = "#A6A6A6", figures.COLOURS["train"]  # earlier runs, and their names
+GREY, GREY_TEXT = figures.GREY, figures.COLOURS["train"]  # earlier runs, and their names
 
 
 @figures.styled

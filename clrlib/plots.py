@@ -122,7 +122,7 @@ def run(history: History, panels=None):
     epochs = history.column("epoch")
     losses, accuracy = panels
     losses.plot(epochs, history.column("train_loss"), ".-", color=COLOURS["train"], label="training")
-    losses.plot(epochs, history.column("loss"), ".-", color=COLOURS["held_out"], label="held out")
+    losses.plot(epochs, history.column("loss"), marker=".", linestyle=DASHES[1], color=COLOURS["held_out"], label="held out")
     losses.legend()
     losses.set(xlabel="epoch", ylabel="loss")
     accuracy.plot(epochs, history.column("accuracy"), ".-", color=COLOURS["held_out"])
@@ -171,7 +171,7 @@ def bars(values: dict, ax=None, xlabel: str = "test accuracy (%)"):
     margin = 0.15 * (np.ptp(everything) or 1)
     for i, runs in enumerate(values.values()):
         runs = np.atleast_1d(runs)
-        ax.plot(runs, np.full(len(runs), -i), "o", color=SERIES[0], markersize=5, alpha=0.45, markeredgewidth=0)
+        ax.plot(runs, np.full(len(runs), -i), "o", color=SERIES[0], markersize=5, alpha=0.7, markeredgewidth=0)
         ax.plot([runs.mean()] * 2, [-i - 0.3, -i + 0.3], color=SERIES[0])
         ax.annotate(
             f"{runs.mean():.2f}",
