@@ -200,9 +200,9 @@ def race(runs: dict, ax=None, title: str = ""):
 def speed(rates: dict, ax=None, title: str = ""):
     """Batch size -> images per second: a line, and each value written above its dot."""
     ax = ax if ax is not None else axes()
-    ax.plot(list(rates), list(rates.values()), "o-", color=COLOURS["loss"])
+    ax.plot(list(rates), list(rates.values()), "o-", color=SERIES[0])
     for size, value in rates.items():
-        ax.annotate(f"{value:,.0f}", (size, value), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=COLOURS["loss"])
+        ax.annotate(f"{value:,.0f}", (size, value), (0, 7), textcoords="offset points", ha="center", fontsize=9, color=SERIES[0])
     _sizes(ax, list(rates))
     ax.set(ylabel="images per second", ylim=(0, 1.2 * max(rates.values())), title=title)
     ax.margins(x=0.1)
