@@ -96,6 +96,8 @@ def check_run(chapter: Chapter):
 
 def check_layout(box, name):
     """Nothing in red or cut off, every text readable; a screenshot is kept."""
+    box.scroll_into_view_if_needed()  # what is far from the view has no layout
+    box.page.wait_for_timeout(200)
     assert browser.errors(box) == browser.clipped(box) == []
     assert browser.unnamed(box) == 0
     contrasts = browser.contrasts(box)
