@@ -40,7 +40,7 @@ def ask(key: str, question: str, truth: float, low: float, high: float, step: fl
         guess = slider.value
         picture.value = figures.png(line(guess, truth, low, high, unit))
         picture.layout.display = ""
-        picture.tooltip = f"You said {guess:g}, it is {truth:.3g} {unit}: off by {abs(guess - truth):.2g}."
+        picture.tooltip = f"You said {plain(guess, 6)}, it is {plain(truth)} {unit}: off by {plain(abs(guess - truth), 2)}."
         said.value = html.escape(f"{picture.tooltip} {tally(count(key, guess, truth, high - low))}")
 
     button.on_click(show)
@@ -61,12 +61,21 @@ def line(guess: float, truth: float, low: float, high: float, unit: str = "point
     ):
         ax.plot(value, 0, marker, color=colour, markersize=8)
         ax.annotate(
-            f"{label} {value:.3g}", (value, 0), (0, 9 if above else -9), textcoords="offset points", color=colour,
+            f"{label} {plain(value)}", (value, 0), (0, 9 if above else -9), textcoords="offset points", color=colour,
             ha="left" if value < sum(ends) / 2 else "right", va="bottom" if above else "top",
         )  # fmt: skip
     ax.set(xlim=(ends[0] - room, ends[1] + room), ylim=(-1, 1), yticks=[], xlabel=unit)
     ax.spines["left"].set_visible(False)
     return figure
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """A number to so many digits, and no power of ten.
+
+    >>> plain(1000), plain(854.2, 2), plain(0.2034)
+    ('1,000', '850', '0.203')
+    """
+    return f"{float(f'{value:.{digits}g}'):,.10g}"
 
 
 def count(key: str, guess: float, truth: float, span: float) -> dict[str, list[float]]:
