@@ -277,8 +277,8 @@ def timed_moves(knob, image, keys) -> list[float]:
     """Seconds from each key on a slider's knob to the new picture, as the page's clock has it."""
     page = knob.page
     page.evaluate("course.watch", [knob.element_handle(), image.element_handle()])
-    knob.focus()
     for i, key in enumerate(keys):
+        knob.focus()
         page.keyboard.press(key)
         page.wait_for_function("n => course.moves.length > n", arg=i, timeout=10_000)
     return [milliseconds / 1000 for milliseconds in page.evaluate("course.moves")]

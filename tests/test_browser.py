@@ -128,6 +128,7 @@ def test_a_slider_draws_a_new_picture_and_reset_takes_it_back(chapter, move):
     assert one_cycle.ask("shaped.values()['high']") == start
 
 
+@pytest.mark.full  # a measurement, of use on a quiet machine
 def test_a_picture_follows_its_slider_soon(chapter, capsys):
     box = browser.widget(chapter(ONE_CYCLE).page, SHAPED)
     keys = ["ArrowRight"] * 6 + ["ArrowLeft"] * 12 + ["ArrowRight"] * 6
