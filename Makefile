@@ -7,7 +7,7 @@ PY     := .venv/bin/python
 # Jupyter will not run as root (containers, mostly) unless told so.
 ROOT    = $$(test "$$(id -u)" != 0 || echo --allow-root)
 
-export PYTHON TORCH NEWEST
+export PYTHON TORCH NEWEST OLDEST
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-full doctor data notebooks record bench bench-gpu format constraints address clean env env-test
@@ -19,6 +19,7 @@ help: ## this list
 	@echo "TORCH=cpu         a first install takes PyTorch's own CPU builds, a fraction of the download"
 	@echo "PYTHON=python3.12 a first install uses this Python"
 	@echo "NEWEST=1          a first install takes the newest releases, not the versions in constraints.txt"
+	@echo "OLDEST=1          a first install takes the oldest releases that the course supports"
 
 lab: env ## install into .venv, find or fetch CIFAR-10, open the course in JupyterLab
 	@$(PY) -m clrlib data || echo "No CIFAR-10: figures and widgets work all the same, and live cells go on with the stand-in digits."

@@ -5,6 +5,7 @@
 #   PYTHON=python3.12   the Python to make .venv with
 #   TORCH=cpu           PyTorch's own CPU builds
 #   NEWEST=1            the newest releases, without constraints.txt
+#   OLDEST=1            the oldest releases that pyproject.toml allows
 #
 # What is wrong is said in one line; the rest is in .venv/install.log.
 set -u
@@ -19,7 +20,7 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # Quick the second time: what an install depended on is kept beside it. Contents, not time stamps, which a clone or a
 # checkout sets anew; the folder, since a .venv that was moved is broken; test holds all that lab does.
-wanted="$PWD $(cksum pyproject.toml constraints.txt)"
+wanted="$PWD $(cksum pyproject.toml constraints.txt .ci/install.sh)"
 works() { $py -c '' 2>/dev/null; }
 holds() { $py -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" 2>/dev/null; }
 if works; then
@@ -79,7 +80,13 @@ if ! online; then
 fi
 
 pins="-c constraints.txt"
-[ -z "${NEWEST:-}" ] || pins=
+[ -z "${NEWEST:-}${OLDEST:-}" ] || pins=
+
+if [ -n "${OLDEST:-}" ]; then
+    pip install $quiet uv || failed "uv could not be installed"
+    $py -m uv pip install --quiet --python $py --resolution=lowest-direct ${TORCH:+--torch-backend=$TORCH} -e ".[$extra]" >>"$log" 2>&1 ||
+        die "the oldest releases can't be had (see $log)"
+fi
 
 # torch and torchvision must come from one index. uv knows PyTorch's own, so that no address stands here.
 if [ "${TORCH:-}" = cpu ] && ! holds torch; then
@@ -96,4 +103,7 @@ if ! pip install $quiet $pins -e ".[$extra]"; then
     say "The versions in constraints.txt do not fit this machine$(why): trying the newest."
     pip install $quiet -e ".[$extra]" || failed "pip could not install"
 fi
+
+# A kernel that was restarted and has run nothing yet can still say which cell to run first (see clrlib/cells.py).
+mkdir -p .venv/etc/ipython && echo 'c.InteractiveShellApp.extensions = ["clrlib.cells"]' >.venv/etc/ipython/ipython_kernel_config.py
 printf '%s' "$wanted" >".venv/installed-$extra"

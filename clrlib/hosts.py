@@ -1,6 +1,7 @@
 """The machine that a chapter runs on: installs what it lacks, and replaces nothing that it has.
 
 Each chapter's set-up cell calls `prepare()` (see `address`). Standard library only: it runs before anything is installed.
+PyTorch alone is left to the reader, with the command: it is gigabytes, and half of the course does without.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import tempfile
 from importlib import metadata, util
 from pathlib import Path
 
+from clrlib import cells
+
 # What is imported -> what is installed. The requirements are pyproject.toml's; a test holds the two together.
 PACKAGES = {
     "torch": "torch>=2.6",
-    "torchvision": "torchvision",
+    "torchvision": "torchvision>=0.21",
     "numpy": "numpy>=1.24",
     "matplotlib": "matplotlib>=3.7",
     "ipywidgets": "ipywidgets>=7.7,<9",
-    "tqdm": "tqdm",
-    "sklearn": "scikit-learn",
-    "scipy": "scipy",
+    "tqdm": "tqdm>=4.60",
+    "sklearn": "scikit-learn>=1.3",
+    "scipy": "scipy>=1.10",
     "pooch": "pooch>=1.7",
 }
 
@@ -45,8 +48,16 @@ def pins() -> list[str]:
 
 
 def prepare():
-    """Install what is missing; does nothing where all is here. Raises RuntimeError when pip can't, naming the packages."""
+    """Install what is missing but PyTorch; does nothing where all is here. Raises RuntimeError when pip can't, naming the packages.
+
+    In IPython, a cell that lacks a name or PyTorch is told what to do from now on (see `cells`).
+    """
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        cells.load_ipython_extension(shell)
     lacking = missing()
+    if PACKAGES["torch"] in lacking:
+        print(f"{cells.NO_TORCH}.")
+        lacking = [requirement for requirement in lacking if not requirement.startswith("torch")]
     if not lacking:
         return
     print(f"Installing what this host lacks: {', '.join(lacking)}")

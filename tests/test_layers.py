@@ -10,7 +10,7 @@ import pytest
 import clrlib
 
 ORDER = (
-    "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest", "audit",  # numpy only
+    "cells", "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest", "audit",  # numpy only
     "measuring", "jobs", "profiles", "records", "claims", "results", "figures", "plots", "live_plots", "dots", "cycles", "noise",
     "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses", "checks",  # no torch
     "cifar10", "data", "models", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
