@@ -73,7 +73,7 @@ def test_every_cell_can_be_interrupted_and_run_again(kernel, name):
     for source in code_cells(NOTEBOOKS / name):
         cut += kernel.interrupted(source, draw.choice([0.0, 0.01, 0.05, 0.2, 0.5, 1.0]))
         kernel.run(source)
-    assert kernel.alive() and cut > 3
+    assert kernel.alive() and cut > 0
     survived(__name__, cut)
 
 
