@@ -5,9 +5,11 @@ matplotlib is imported at the first drawing, not before: it takes half a second.
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +78,21 @@ def png(drawn) -> bytes:
     return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class Described:
+    """A PNG and the words for those who can't see it, as notebooks display it. (IPython's own Image has no words on Colab, before IPython 8.)"""
+
+    png: bytes
+    alt: str
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
 def show(drawn, alt: str):
     """Display a figure in a notebook, with a text for those who can't see it."""
-    from IPython import display
+    from IPython.display import display
 
     if not alt.strip():
         raise ValueError("alt is empty: say in a sentence what the figure shows")
-    display.display(display.Image(png(drawn), format="png", alt=alt))
+    display(Described(png(drawn), alt))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib.figures import COLOURS, DASHES, SERIES, SIZES, axes, blank, png, show, styled
+from clrlib.figures import COLOURS, DASHES, SERIES, SIZES, Described, axes, blank, png, show, styled
 from clrlib.history import History, RangeTest, smooth
 from clrlib.schedules import as_schedule
 
@@ -240,10 +240,10 @@ def images(pictures, names, columns: int = 10, source: str = "CIFAR-10"):
 
 def live(alt: str = "Training so far: losses and held-out accuracy by epoch"):
     """A `watch` for `fit`: redraws `run` in place after each epoch."""
-    from IPython.display import Image, display
+    from IPython.display import display
 
     handle = display(display_id=True)
-    return lambda history: handle.update(Image(png(run(history)), format="png", alt=alt))
+    return lambda history: handle.update(Described(png(run(history)), alt))
 
 
 def _point(ax, lrs, mean, suggestions):

@@ -1,9 +1,11 @@
+import base64
 import io
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from IPython import display
+from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
 from clrlib import figures
@@ -53,6 +55,8 @@ def test_a_picture_is_shown_with_its_text(monkeypatch):
     monkeypatch.setattr(display, "display", shown.append)
     ax = figures.axes()
     figures.show(ax, "an empty frame")
-    assert shown[0].alt == "an empty frame" and shown[0].data == figures.png(ax)
+    data, metadata = DisplayFormatter().format(shown[0])  # what IPython sends to a front end
+    assert base64.b64decode(data["image/png"]) == figures.png(ax) and data["text/plain"] == "an empty frame"
+    assert metadata == {"image/png": {"alt": "an empty frame"}}
     with pytest.raises(ValueError, match="alt is empty"):
         figures.show(ax, " ")

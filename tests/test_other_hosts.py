@@ -24,6 +24,7 @@ SCIENCE = [requirement.split(">")[0] for requirement in hosts.PACKAGES.values() 
 # What Colab has (its runtime of 2025): a kernel and widgets a generation behind JupyterLab's.
 COLAB = {"ipykernel": "6.17.1", "ipython": "7.34.0", "jupyter-client": "7.4.9", "ipywidgets": "7.7.1"}
 GB = 1024**3
+EXPLORER = "[shaped.controls[0].comm.comm_id, next(w for w in shaped.children if hasattr(w, 'format')).comm.comm_id]"
 JUPYTERLAB = 0.15 * GB  # what the server beside a kernel holds, with room
 
 
@@ -45,12 +46,6 @@ def course(tmp_path_factory):
     for arguments in (["init", "-q"], ["add", "-f", "."], [*who, "commit", "-qm", "all"], ["clone", "-q", "--bare", ".", "../course.git"]):
         subprocess.run(["git", *arguments], cwd=folder / "work", check=True, capture_output=True)
     return folder / "course.git"
-
-
-def widget(kernel, source: str) -> str:
-    """Show the first schedule widget of chapter 05 under the name `shaped`: the comm ids of its first slider and of its picture."""
-    kernel.run(source)
-    return kernel.ask("[shaped.children[0].comm.comm_id, next(w for w in shaped.children if 'Image' in type(w).__mro__[1].__name__).comm.comm_id]")
 
 
 # --- Colab ----------------------------------------------------------------------------------------------------------
@@ -82,3 +77,22 @@ def test_on_colab_a_lone_chapter_runs_on_the_hosts_own_packages(name, colab, cou
     assert here == str(tmp_path / "clr-course/clrlib/__init__.py") and "/site-packages/torch/" in torch
     assert sorted(path.name for path in colab.parent.parent.glob("lib/python*/site-packages/*")) == before, "nothing was installed"
     survived(__name__)
+
+
+def test_on_colab_a_slider_of_the_page_draws_a_new_picture(colab, course, tmp_path):
+    shutil.copy(NOTEBOOKS / ONE_CYCLE, tmp_path)
+    with Kernel([str(colab)], tmp_path, CLR_REPO=f"file://{course}", CLR_DATA=DATA) as kernel:
+        check_slider(kernel)
+
+
+def check_slider(kernel) -> list[float]:
+    """Show chapter 05's first widget and move its first slider there and back; seconds from each move to its picture."""
+    sources = code_cells(NOTEBOOKS / ONE_CYCLE)
+    for source in sources[: 1 + next(i for i, source in enumerate(sources) if "shaped = " in source)]:
+        kernel.run(source)
+    slider, picture = kernel.ask(EXPLORER)
+    start = kernel.ask("shaped.controls[0].index")
+    seconds = [kernel.move(slider, {"index": start + by}, picture) for by in (-1, -2, -1, 0)]
+    assert kernel.ask("shaped.controls[0].index") == start
+    survived(__name__, len(seconds))
+    return seconds

@@ -154,4 +154,4 @@ def test_the_live_plot_redraws_one_picture_after_each_epoch(monkeypatch):
     watch = plots.live()
     for n in (1, 2):
         watch(log(range(40, 40 + n)))
-    assert len(updates) == 2 and updates[0].data != updates[1].data == plots.png(plots.run(log((40, 41)))) and updates[0].alt
+    assert len(updates) == 2 and updates[0].png != updates[1].png == plots.png(plots.run(log((40, 41)))) and updates[0].alt
