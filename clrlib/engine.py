@@ -7,15 +7,16 @@ import copy
 import ctypes
 import functools
 import sys
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 
 from clrlib import data as images_of
+from clrlib.recipe import OPTIMIZERS, PRECISIONS, Recipe
 
-OPTIMIZERS = ("sgd", "adamw")
 BF16_INSTRUCTIONS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # functions of torch.cpu
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16)))
 
 
 def pick_device() -> torch.device:
@@ -33,13 +34,18 @@ def pick_precision(device) -> str:
     return "bf16" if any(getattr(torch.cpu, name, bool)() for name in BF16_INSTRUCTIONS) else "fp32"
 
 
+def resolved(recipe: Recipe, device) -> Recipe:
+    """The same recipe with the precision "auto" settled for `device`."""
+    return replace(recipe, precision=pick_precision(device)) if recipe.precision == "auto" else recipe
+
+
 def autocast(device, precision: str):
     """The mixed-precision context of a step; no context for "fp32". Raises ValueError for an unknown precision."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown: choose auto, {', '.join(PRECISIONS)}")
     if precision == "fp32":
         return contextlib.nullcontext()
-    return torch.autocast(torch.device(device).type, PRECISIONS[precision])
+    return torch.autocast(torch.device(device).type, DTYPES[precision])
 
 
 def grad_scaler(device, precision: str) -> torch.amp.GradScaler:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from clrlib import records
 from clrlib import schedules as s
-from clrlib.scheduler import DEFAULTS
-from clrlib.training import Recipe
+from clrlib.recipe import DEFAULTS, Recipe
 
 NETS = {"cpu": "tiny", "gpu": "resnet56"}
 

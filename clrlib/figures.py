@@ -80,7 +80,7 @@ def png(drawn) -> bytes:
 
 @dataclass(frozen=True)
 class Described:
-    """A PNG and the words for those who can't see it, as notebooks display it. (IPython's own Image has no words on Colab, before IPython 8.)"""
+    """A PNG and the words for those who can't see it, as notebooks display it. IPython's own Image has no words before IPython 8."""
 
     png: bytes
     alt: str

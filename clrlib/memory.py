@@ -83,7 +83,7 @@ def _advice(model, split, recipe) -> str:
 
 def _two_steps(model, split, recipe):
     device = split.images.device
-    recipe = recipe.resolved(device)
+    recipe = engine.resolved(recipe, device)
     train_step = engine.Eager(engine.place(model, device, recipe.channels_last).train(), split, recipe)
     plan = images_of.plan_epoch(len(split), recipe.batch_size, 0, 0, device)
     for _ in range(2):

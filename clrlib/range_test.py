@@ -20,9 +20,10 @@ from tqdm import tqdm
 from clrlib import data as images_of
 from clrlib import engine, models
 from clrlib.history import RangeTest
-from clrlib.scheduler import DEFAULTS, hyper_parameters
+from clrlib.recipe import DEFAULTS, Recipe
+from clrlib.scheduler import hyper_parameters
 from clrlib.schedules import exponential, linear
-from clrlib.training import Recipe, check_model, evaluate
+from clrlib.training import check_model, evaluate
 from clrlib.validate import count, shown
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
@@ -49,7 +50,7 @@ def range_test(
     fixed = hyper_parameters({"lr": low, "momentum": momentum, "weight_decay": weight_decay}, 1)(0)
     watching = min(count("held_out_images", held_out_images, at_least=0), len(data.held_out))
     build = make_model if callable(make_model) else lambda seed: models.build(make_model, data.train.classes, seed)
-    recipe = recipe.resolved(data.train.images.device)
+    recipe = engine.resolved(recipe, data.train.images.device)
     watched = data.held_out.subset(torch.arange(watching)) if watching else None
     runs = []
     with tqdm(total=len(rates) * len(seeds), unit="step", disable=not progress, leave=False, file=sys.stdout) as bar:

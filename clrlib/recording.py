@@ -18,9 +18,9 @@ from clrlib import engine, models, records
 from clrlib.experiments import DECLARED, NETS, Run, find
 from clrlib.history import History
 from clrlib.range_test import range_test
-from clrlib.scheduler import DEFAULTS
+from clrlib.recipe import DEFAULTS, Recipe
 from clrlib.sharpness import sharpness
-from clrlib.training import Recipe, fit
+from clrlib.training import fit
 
 # What a run's outcome depends on, hashed when it is imported: files may change under a long recording.
 SOURCES = ("schedules", "data", "models", "engine", "fast", "scheduler", "training", "range_test", "validate")
@@ -177,7 +177,7 @@ def environment(device, recipe: Recipe) -> dict:
     machine = torch.cuda.get_device_name(device) if gpu else f"CPU, {_cpu_name()}"
     return packages | {
         "python": platform.python_version(), "cuda": torch.version.cuda if gpu else None, "machine": machine,
-        "threads": torch.get_num_threads(), "precision": recipe.resolved(device).precision,
+        "threads": torch.get_num_threads(), "precision": engine.resolved(recipe, device).precision,
     }  # fmt: skip
 
 

@@ -7,10 +7,9 @@ import math
 from torch.optim.lr_scheduler import LRScheduler
 
 from clrlib import engine
+from clrlib.recipe import DEFAULTS
 from clrlib.schedules import Schedule, as_schedule
 from clrlib.validate import count
-
-DEFAULTS = {"momentum": 0.9, "weight_decay": 1e-4}  # the article's; "lr" has no default: finding it is the course
 
 
 class ScheduledLR(LRScheduler):

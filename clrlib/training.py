@@ -8,7 +8,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,45 +19,9 @@ from tqdm import tqdm
 from clrlib import checkpoints, engine, fast, memory
 from clrlib import data as images_of
 from clrlib.history import History
+from clrlib.recipe import Recipe
 from clrlib.scheduler import hyper_parameters
 from clrlib.validate import count
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything about a run but its schedules and epochs. Frozen, and part of the run's record.
-
-    augment    random crops and mirrors;  cutout  the side in pixels of a square blanked in each image; 0: none
-    precision  "fp32", "bf16", "fp16", or "auto": what this machine does fastest
-    """
-
-    batch_size: int = 512
-    seed: int = 0
-    optimizer: str = "sgd"
-    nesterov: bool = False
-    label_smoothing: float = 0.0
-    augment: bool = True
-    channels_last: bool = True
-    precision: str = "auto"
-    cutout: int = 0
-
-    def __post_init__(self):
-        count("batch_size", self.batch_size, at_least=2)
-        count("seed", self.seed, at_least=0)
-        count("cutout", self.cutout, at_least=0)
-        if self.optimizer not in engine.OPTIMIZERS:
-            raise ValueError(f"optimizer {self.optimizer!r} is unknown: choose one of {', '.join(engine.OPTIMIZERS)}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
-        if self.precision != "auto":
-            engine.autocast("cpu", self.precision)
-
-    def resolved(self, device) -> Recipe:
-        """The same recipe with "auto" settled for `device`."""
-        return replace(self, precision=engine.pick_precision(device)) if self.precision == "auto" else self
-
-    def to_dict(self) -> dict:
-        return asdict(self)
 
 
 class Step(NamedTuple):
@@ -95,7 +58,7 @@ def steps(
     per_epoch = images_of.steps_per_epoch(len(data.train), recipe.batch_size)
     hyper_at = hyper_parameters(schedules, epochs * per_epoch)
     check_model(model, data.train)
-    return _steps(model, data, hyper_at, epochs, recipe.resolved(data.train.images.device), fast, resume)
+    return _steps(model, data, hyper_at, epochs, engine.resolved(recipe, data.train.images.device), fast, resume)
 
 
 def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume):

@@ -23,6 +23,7 @@ DATA = os.environ.get("CLR_DATA", "digits")  # asked here, before any fixture cl
 SCIENCE = [requirement.split(">")[0] for requirement in hosts.PACKAGES.values() if "ipywidgets" not in requirement]
 # What Colab has (its runtime of 2025): a kernel and widgets a generation behind JupyterLab's.
 COLAB = {"ipykernel": "6.17.1", "ipython": "7.34.0", "jupyter-client": "7.4.9", "ipywidgets": "7.7.1"}
+BESIDE_A_LIVE_RUN = 'groups = {"yours": scores}'  # chapter 02 draws recorded runs beside those just trained
 GB = 1024**3
 EXPLORER = "[shaped.controls[0].comm.comm_id, next(w for w in shaped.children if hasattr(w, 'format')).comm.comm_id]"
 JUPYTERLAB = 0.15 * GB  # what the server beside a kernel holds, with room
@@ -96,3 +97,37 @@ def check_slider(kernel) -> list[float]:
     assert kernel.ask("shaped.controls[0].index") == start
     survived(__name__, len(seconds))
     return seconds
+
+
+# --- no PyTorch -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torchless(tmp_path_factory):
+    """The Python of an environment with all that the course needs but PyTorch."""
+    names = needed([*(name for name in SCIENCE if not name.startswith("torch")), "ipykernel", "ipywidgets"])
+    return linked(tmp_path_factory.mktemp("torchless") / "env", names)
+
+
+def test_without_torch_the_schedule_widget_answers(torchless):
+    with Kernel([str(torchless)], NOTEBOOKS) as kernel:
+        with pytest.raises(CellError, match="No module named 'torch'.*pip install torch torchvision, then restart the kernel"):
+            kernel.run(code_cells(NOTEBOOKS / ONE_CYCLE)[0] + "\nimport torch")
+        check_slider(kernel)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_without_torch_a_chapter_can_be_read(name, torchless):
+    """A cell that fails says that PyTorch lacks, or needs a name that was lost that way; what only reads records is shown."""
+    lost = {}
+    with Kernel([str(torchless)], NOTEBOOKS) as kernel:
+        for source in code_cells(NOTEBOOKS / name):
+            try:
+                kernel.run(source)
+            except CellError as error:
+                no_torch = error.kind == "ModuleNotFoundError" and "To get it: %pip install torch" in error.said
+                assert no_torch or (error.kind == "NameError" and error.said.split("'")[1] in set().union(*lost.values())), error
+                lost[source] = cells.made(source)
+    recorded = {source for source in lost if "records.load" in source or "find(" in source}
+    assert all(source.startswith(BESIDE_A_LIVE_RUN) or "RERUN" in source for source in recorded)
+    survived(__name__)
