@@ -222,7 +222,8 @@ def test_hundreds_of_interrupts_keep_the_history(data, small_model, tmp_path, ca
 
 
 ALONE = """
-import sys, torch
+import signal, sys, torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
 torch.set_num_threads(1)
 from torch import nn
 from clrlib.range_test import range_test_in_place
