@@ -19,9 +19,12 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from packaging.requirements import Requirement
 
+from clrlib import cells
+
 ROOT = Path(__file__).resolve().parent.parent
 LONG = 300.0  # seconds: the limit of one cell
-MOVES = "'{0}': [{0}.children[{1}].children[0].comm.comm_id, {0}.children[{1}].children[0].index]"
+LOAD = "%load_ext clrlib.cells"  # as every kernel of the course's .venv does when it starts
+ADVICE = re.compile(r"It is made by the cell under “(.+?)” that begins\n\n    (.+)\n\nRun that one first, or all cells above this one\.$")
 
 
 class CellError(AssertionError):
@@ -93,7 +96,10 @@ class Kernel:
         Not always a KeyboardInterrupt: `fit` returns the history it has, and the rest of the cell may want a longer one.
         """
         request = self.client.execute(code, allow_stdin=False)
-        time.sleep(after)
+        while (message := self.client.get_iopub_msg(timeout=LONG))["msg_type"] != "execute_input":
+            pass
+        assert message["parent_header"]["msg_id"] == request
+        time.sleep(after)  # a moment at least: ipykernel itself may lose a request that is interrupted before it begins
         self.manager.interrupt_kernel()
         return self._reply(request)["status"] != "ok"
 
@@ -131,6 +137,26 @@ class Kernel:
 def code_cells(path: Path) -> list[str]:
     """The sources of a notebook's code cells; the first is the set-up cell."""
     return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def advised(kernel: Kernel, path: Path, source: str) -> str | None:
+    """Run a cell that may lack a name: the source of the cell that it was told to run, or None where it ran."""
+    try:
+        kernel.run(source)
+    except CellError as error:
+        assert error.kind == "NameError", error
+        heading, begins = ADVICE.search(error.said).groups()
+        return next(made for under, made in cells.code_cells(path) if (under == heading) & (begins in made.splitlines()))
+
+
+def follow(kernel: Kernel, path: Path, wanted: str) -> list[str]:
+    """Run the cell of a chapter that holds `wanted`, and before it those that the messages send to; returns them as they ran."""
+    waiting, ran = [next(source for source in code_cells(path) if wanted in source)], []
+    while waiting:
+        lacking = advised(kernel, path, waiting[-1])
+        assert lacking not in waiting, "a message must not send the reader in circles"
+        waiting.append(lacking) if lacking else ran.append(waiting.pop())
+    return ran
 
 
 # --- environments ----------------------------------------------------------------------------------------------

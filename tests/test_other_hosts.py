@@ -2,17 +2,15 @@
 
 import os
 import shutil
-import statistics
 import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from faults import survived
-from kernels import ROOT, CellError, Kernel, code_cells, install, linked, needed
+from kernels import ROOT, CellError, Kernel, code_cells, follow, install, linked, needed
 
 from clrlib import cells, hosts
 
@@ -86,16 +84,20 @@ def test_on_colab_a_slider_of_the_page_draws_a_new_picture(colab, course, tmp_pa
         check_slider(kernel)
 
 
-def check_slider(kernel) -> list[float]:
-    """Show chapter 05's first widget and move its first slider there and back; seconds from each move to its picture."""
+def check_slider(kernel):
+    """Show chapter 05's first widget and move its first slider."""
     sources = code_cells(NOTEBOOKS / ONE_CYCLE)
     for source in sources[: 1 + next(i for i, source in enumerate(sources) if "shaped = " in source)]:
         kernel.run(source)
+    survived(__name__, len(moved(kernel)))
+
+
+def moved(kernel) -> list[float]:
+    """Move the first slider of chapter 05 there and back; seconds from each move to its picture."""
     slider, picture = kernel.ask(EXPLORER)
     start = kernel.ask("shaped.controls[0].index")
     seconds = [kernel.move(slider, {"index": start + by}, picture) for by in (-1, -2, -1, 0)]
     assert kernel.ask("shaped.controls[0].index") == start
-    survived(__name__, len(seconds))
     return seconds
 
 
@@ -131,3 +133,110 @@ def test_without_torch_a_chapter_can_be_read(name, torchless):
     recorded = {source for source in lost if "records.load" in source or "find(" in source}
     assert all(source.startswith(BESIDE_A_LIVE_RUN) or "RERUN" in source for source in recorded)
     survived(__name__)
+
+
+# --- Binder ---------------------------------------------------------------------------------------------------------
+
+
+class Limit:
+    """Kills a process once it and its children hold more than `allowed` bytes of memory; `peak` is the most they held.
+
+    Resident memory, sampled: shared libraries count for each process that has mapped them, so it is a little more than a container's.
+    """
+
+    def __init__(self, pid: int, allowed: float):
+        self.process, self.allowed, self.peak, self.over = psutil.Process(pid), allowed, 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        while not self.over.wait(0.05):
+            try:
+                held = sum(process.memory_info().rss for process in [self.process, *self.process.children(recursive=True)])
+            except psutil.Error:
+                continue  # a child has ended meanwhile, or all is over
+            self.peak = max(self.peak, held)
+            if held > self.allowed:
+                self.process.kill()
+
+    def stop(self) -> int:
+        self.over.set()
+        self.thread.join()
+        return self.peak
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory):
+    """The Python of an environment with all that the course needs, but not the course."""
+    return linked(tmp_path_factory.mktemp("guest") / "env", needed([*SCIENCE, "ipykernel", "ipywidgets"]))
+
+
+@pytest.fixture(scope="module")
+def binder(guest, course, tmp_path_factory):
+    """A home with the course in it, all of it read-only, and the command of a Python that has to mind that (root need not)."""
+    home = tmp_path_factory.mktemp("binder") / "home"
+    subprocess.run(["git", "clone", "-q", str(course), str(home / "course")], check=True)
+    subprocess.run(["chmod", "-R", "a-w", str(home)], check=True)
+    yield home, [*(["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []), str(guest)]
+    subprocess.run(["chmod", "-R", "u+w", str(home)], check=True)
+
+
+@pytest.mark.parametrize("profile", some(["smoke", "laptop"], "smoke"))
+@pytest.mark.parametrize("name", some(CHAPTERS, START))
+def test_on_binder_a_chapter_trains_in_2_gb_and_a_home_that_cannot_be_written(name, profile, binder, capsys):
+    home, command = binder
+    unset = dict.fromkeys([name for name in os.environ if name.startswith(("JUPYTER", "IPYTHON", "XDG", "MPL", "CLR", "PYTHONPATH"))])
+    own = {"HOME": str(home), "CLR_PROFILE": profile, "OMP_NUM_THREADS": "2", "CLR_DATA": DATA, "CUDA_VISIBLE_DEVICES": ""}
+    with Kernel(command, home / "course/notebooks", **unset | own) as kernel:
+        limit = Limit(kernel.pid, 2 * GB - JUPYTERLAB)
+        with pytest.raises(CellError, match="Permission denied|Read-only"):
+            kernel.run("import pathlib; (pathlib.Path.home() / 'here').touch()")
+        said = [kernel.printed(source) for source in code_cells(NOTEBOOKS / name)]
+        assert kernel.alive() and kernel.ask("__import__('clrlib').__file__").startswith(str(home))
+        assert not any("Traceback" in text for text in said)
+    with capsys.disabled():
+        print(f"\n{name} on the {profile} profile: at most {limit.stop() / GB:.2f} GB resident, of {limit.allowed / GB:.2f}")
+    survived(__name__)
+
+
+# --- a class --------------------------------------------------------------------------------------------------------
+
+STUDENTS = 4
+LONG = "setattr(drawn, 'setup', __import__('dataclasses').replace(drawn.setup, epochs=200))"
+BUSY = "drawn.job.state == 'running' and len(drawn.history) > 0"
+
+
+def attend(together, told):
+    """One student: opens chapter 05, trains what the sliders shape and moves them meanwhile, at the same time as the others."""
+    with Kernel(folder=NOTEBOOKS, CLR_DATA=DATA, CLR_PROFILE="laptop") as kernel:
+        memory = Limit(kernel.pid, float("inf"))
+        follow(kernel, NOTEBOOKS / ONE_CYCLE, "drawn = live.Trainer")
+        kernel.ask(LONG)
+        kernel.press(kernel.ask("drawn.train.comm.comm_id"))
+        while not kernel.ask(BUSY):
+            time.sleep(0.2)
+        together.wait(120)
+        seconds = sum((moved(kernel) for _ in range(3)), [])
+        steps = kernel.ask("len(drawn.history)")
+        together.wait(120)
+        kernel.press(kernel.ask("drawn.stop.comm.comm_id"))
+        while kernel.ask("drawn.job.state") != "idle":
+            time.sleep(0.2)
+        told.append((memory.stop(), seconds, steps, kernel.alive(), kernel.ask("len(drawn.runs)")))
+
+
+@pytest.mark.full
+def test_a_class_on_one_machine(capsys):
+    together, told = threading.Barrier(STUDENTS), []
+    class_room = [threading.Thread(target=attend, args=(together, told)) for _ in range(STUDENTS)]
+    for student in class_room:
+        student.start()
+    for student in class_room:
+        student.join(300)
+    assert len(told) == STUDENTS and all(steps > 0 and alive and runs == 1 for _, _, steps, alive, runs in told)
+    median, p95 = np.percentile([second for _, seconds, *_ in told for second in seconds], [50, 95])
+    peak = max(peak for peak, *_ in told) / GB
+    with capsys.disabled():
+        print(f"\n{STUDENTS} kernels that train at once on {os.cpu_count()} cores: at most {peak:.2f} GB each")
+        print(f"slider to picture meanwhile: median {1000 * median:.0f} ms, p95 {1000 * p95:.0f} ms")
+    survived(__name__, STUDENTS)
