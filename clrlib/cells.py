@@ -11,6 +11,8 @@ import symtable
 from collections import Counter
 from pathlib import Path
 
+from clrlib import imports
+
 CHAPTERS = Path(__file__).resolve().parent.parent / "notebooks"
 NO_TORCH = (
     "PyTorch is not installed here. Recorded results and the schedule widgets work without it; cells that train do not. "
@@ -19,7 +21,8 @@ NO_TORCH = (
 
 
 def load_ipython_extension(shell):
-    """From now on, a name or a PyTorch that is missing is explained below the traceback."""
+    """From now on, a name or a PyTorch that is missing is explained below the traceback; an interrupt waits for large imports."""
+    imports.shield(shell)
     shell.set_custom_exc((NameError, ModuleNotFoundError), explain)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def load(path, run: dict) -> tuple[dict | None, History]:
         if not path.is_file():  # a pipe may never end
             raise CheckpointError("no plain file")
         kept = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            held = sorted(part.file_size for part in archive.infolist() if "/data/" in part.filename and part.file_size)
+        if held != sorted({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _tensors(kept)}.values()):
+            raise CheckpointError("its tensors are not as large as what it holds")
         found, state, log = dict(kept["run"]), kept["state"], kept["history"]
         if type(kept["schema"]) is not int or kept["schema"] != SCHEMA or set(state) != {"epoch", "model", "step", "random"}:
             raise CheckpointError("not a checkpoint of this version")
@@ -79,6 +84,15 @@ def _history(log, state, run) -> History:
         raise CheckpointError("its random state is none")
     steps = {name: np.asarray(column, dtype=float) for name, column in log["steps"].items()}
     return History(steps, rows, str(log["source"]), str(log["how"]))
+
+
+def _tensors(content):
+    """All tensors, but for empty ones, in dicts and lists within each other."""
+    if torch.is_tensor(content):
+        yield from [content] if content.untyped_storage().nbytes() else []
+    elif isinstance(content, (dict, list, tuple)):
+        for inner in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(inner)
 
 
 def _brief(error) -> str:

@@ -193,7 +193,7 @@ def outlook(curvature, rate: float, momentum: float = 0.0) -> str:
     bends = np.atleast_1d(floats(curvature, "curvature"))
     if not 0 <= number(momentum, "momentum") < 1 or not bends.any() or not (np.abs(bends) < 1e100).all():
         raise ValueError(f"need a momentum in [0, 1) and a curvature other than 0; got momentum={momentum} and curvature={curvature}")
-    share = positive(rate, "rate") * max(bends.max(), 0) / (2 * (1 + momentum))
+    share = positive(rate, "rate") * max(float(bends.max()), 0.0) / (2 * (1 + momentum))
     if share > 1 + 1e-9:
         return "diverges"
     if (bends < 0).any():

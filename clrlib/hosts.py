@@ -18,14 +18,14 @@ from clrlib import cells
 
 # What is imported -> what is installed. The requirements are pyproject.toml's; a test holds the two together.
 PACKAGES = {
-    "torch": "torch>=2.6",
-    "torchvision": "torchvision>=0.21",
-    "numpy": "numpy>=1.24",
-    "matplotlib": "matplotlib>=3.7",
+    "torch": "torch>=2.8",
+    "torchvision": "torchvision>=0.23",
+    "numpy": "numpy>=1.26",
+    "matplotlib": "matplotlib>=3.8",
     "ipywidgets": "ipywidgets>=7.7,<9",
     "tqdm": "tqdm>=4.60",
     "sklearn": "scikit-learn>=1.3",
-    "scipy": "scipy>=1.10",
+    "scipy": "scipy>=1.11",
     "pooch": "pooch>=1.7",
 }
 

@@ -74,7 +74,9 @@ class Kernel:
     def run(self, code: str) -> list:
         """The outputs of a cell, as messages. Raises CellError."""
         outputs = []
-        reply = self.client.execute_interactive(code, timeout=LONG, output_hook=outputs.append, allow_stdin=False)["content"]
+        reply = self.client.execute_interactive(code, timeout=LONG, output_hook=outputs.append, allow_stdin=False, stop_on_error=False)[
+            "content"
+        ]
         if reply["status"] != "ok":
             said = next((m["content"] for m in outputs if m["msg_type"] == "error"), reply)
             raise CellError(said["ename"], said["evalue"], "\n".join(said["traceback"]))
@@ -95,19 +97,17 @@ class Kernel:
 
         Not always a KeyboardInterrupt: `fit` returns the history it has, and the rest of the cell may want a longer one.
         """
-        request = self.client.execute(code, allow_stdin=False)
-        while (message := self.client.get_iopub_msg(timeout=LONG))["msg_type"] != "execute_input":
+        request = self.client.execute(code, allow_stdin=False, stop_on_error=False)
+        begun = ("execute_input", request)
+        while ((message := self.client.get_iopub_msg(timeout=LONG))["msg_type"], message["parent_header"].get("msg_id")) != begun:
             pass
-        assert message["parent_header"]["msg_id"] == request
-        time.sleep(after)  # a moment at least: ipykernel itself may lose a request that is interrupted before it begins
+        time.sleep(after)
         self.manager.interrupt_kernel()
-        return self._reply(request)["status"] != "ok"
-
-    def _reply(self, request: str) -> dict:
+        after = self.client.kernel_info()  # answered when the cell is over: ipykernel itself may lose the reply to what was interrupted
         while True:
             message = self.client.get_shell_msg(timeout=LONG)
-            if message["parent_header"].get("msg_id") == request:
-                return message["content"]
+            if message["parent_header"].get("msg_id") in (request, after):
+                return message["content"]["status"] != "ok" or message["parent_header"]["msg_id"] == after
 
     # --- widgets
 

@@ -10,8 +10,8 @@ import pytest
 import clrlib
 
 ORDER = (
-    "cells", "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest", "recipe",
-    "audit",  # numpy only
+    "imports", "cells", "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest",
+    "recipe", "audit",  # numpy only
     "measuring", "jobs", "profiles", "records", "experiments", "claims", "results", "figures", "plots", "live_plots", "dots",
     "cycles", "noise", "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses",
     "checks",  # no torch

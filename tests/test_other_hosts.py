@@ -181,8 +181,7 @@ def binder(guest, course, tmp_path_factory):
     subprocess.run(["chmod", "-R", "u+w", str(home)], check=True)
 
 
-@pytest.mark.parametrize("profile", some(["smoke", "laptop"], "smoke"))
-@pytest.mark.parametrize("name", some(CHAPTERS, START))
+@pytest.mark.parametrize("name, profile", [(START, "smoke"), pytest.param(START, "laptop", marks=pytest.mark.full)])
 def test_on_binder_a_chapter_trains_in_2_gb_and_a_home_that_cannot_be_written(name, profile, binder, capsys):
     home, command = binder
     unset = dict.fromkeys([name for name in os.environ if name.startswith(("JUPYTER", "IPYTHON", "XDG", "MPL", "CLR", "PYTHONPATH"))])
