@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OFF = ("gpu", "quic", "background-networking", "component-update", "sync")
 FLAGS = ["--no-sandbox", *(f"--disable-{name}" for name in OFF)]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SETTINGS = {  # no questions, no news, and nothing written back to a notebook
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
@@ -28,10 +29,26 @@ NEW_PICTURE = "([image, old]) => image.src != old && image.complete && image.nat
 
 
 def find_chromium(playwright) -> str | None:
-    """A Chromium of the system, else the one that Playwright downloaded, else None."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = [path for path in map(shutil.which, names) if path] + [playwright.chromium.executable_path]
-    return next((path for path in found if Path(path).exists()), None)
+    """A Chromium of the system; else the one that Playwright downloaded; else Debian's package, which root can add; else None."""
+    found = _first([*NAMES, playwright.chromium.executable_path])
+    return _first(NAMES) if found is None and _add_chromium() else found
+
+
+def _first(programs) -> str | None:
+    return next((path for path in map(shutil.which, programs) if path), None)
+
+
+def _add_chromium() -> bool:
+    """Whether apt-get has installed it (Debian, Ubuntu), as it does for root."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    print("installing Debian's Chromium for the browser tests", file=sys.__stderr__)
+    quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "timeout": 400}
+    commands = (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"])
+    try:
+        return all(subprocess.run(command, **quiet).returncode == 0 for command in commands)
+    except subprocess.TimeoutExpired:
+        return False
 
 
 # --- the server ------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import browser
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -190,3 +192,20 @@ def test_another_failure_says_why_and_names_the_log(checkout):
 def test_torch_cpu_says_when_its_index_does_not_answer(checkout):
     failing(checkout, "*find_spec*|*torch-backend*", "error: dns")
     assert_one_line(install(checkout, TORCH="cpu"), "without TORCH=cpu")
+
+
+# --- a Chromium for the browser tests -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has, finds", [((), None), (("apt-get",), "chromium"), (("google-chrome", "apt-get"), "google-chrome")])
+def test_a_chromium_is_found_or_added_by_root(has, finds, tmp_path, monkeypatch):
+    playwright = SimpleNamespace(chromium=SimpleNamespace(executable_path=str(tmp_path / "never downloaded")))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in has:
+        adds = f": > {tmp_path}/chromium; {shutil.which('chmod', path='/bin:/usr/bin')} +x {tmp_path}/chromium"
+        program(tmp_path / name, f'case "$1" in install) {adds};; esac')
+    found = browser.find_chromium(playwright)
+    assert found == (finds and str(tmp_path / finds))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert browser.find_chromium(playwright) == found, "what is there is found by anybody, and nobody else adds anything"
