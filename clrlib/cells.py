@@ -60,9 +60,13 @@ def chapter(ran: list[str]) -> list[tuple[str, str]]:
 
 
 def code_cells(path: Path) -> list[tuple[str, str]]:
-    """(heading that it stands under, source) of every code cell of a notebook."""
+    """(heading that it stands under, source) of every code cell of a notebook; none, where it can't be read."""
     heading, found = "", []
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return found
+    for cell in cells:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code":
             found.append((heading, source))

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 import nbformat
+import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from packaging.requirements import Requirement
@@ -202,4 +203,6 @@ def install(python: Path, *requirements: str):
     pins.write_text("\n".join(held))
     command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "-q", "-c", str(pins)]
     done = subprocess.run([*command, *requirements], capture_output=True, text=True)
+    if done.returncode and not os.environ.get("CI"):
+        pytest.skip(f"not tested, since pip could not get {', '.join(requirements)}: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr

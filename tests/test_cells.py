@@ -109,6 +109,13 @@ def test_without_chapters_nothing_is_said(tmp_path, monkeypatch):
     assert cells.remedy(error_of("a"), ["a"]) == ""
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"nbformat": 4}', "\x00"])
+def test_a_notebook_that_cannot_be_read_is_passed_over(content, chapters):
+    (cells.CHAPTERS / "00.ipynb").write_text(content)
+    assert "“Part 0”" in cells.remedy(error_of("print(a)"), ["print(a)"])
+    survived(__name__)
+
+
 def test_a_missing_module_of_another_name_is_left_as_it_is():
     assert cells.remedy(error_of("import no_such_module"), ["import no_such_module"]) == ""
 
