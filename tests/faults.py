@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = int(os.environ.get("CLR_EXAMPLES", 200))  # of each property; `make test-full` asks for many more
+EXAMPLES = int(os.environ.get("CLR_EXAMPLES", 320))  # of each property; `make test-full` asks for many more
 TRIED = Counter()  # test file -> faults that were tried, and survived
 
 hostile = settings(
