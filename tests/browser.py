@@ -297,5 +297,5 @@ def timed_moves(knob, image, keys) -> list[float]:
     for i, key in enumerate(keys):
         knob.focus()
         page.keyboard.press(key)
-        page.wait_for_function("n => course.moves.length > n", arg=i, timeout=10_000)
+        page.wait_for_function("n => course.moves.length > n", arg=i, timeout=30_000)
     return [milliseconds / 1000 for milliseconds in page.evaluate("course.moves")]

@@ -128,7 +128,6 @@ def test_a_slider_draws_a_new_picture_and_reset_takes_it_back(chapter, move):
     assert one_cycle.ask("shaped.values()['high']") == start
 
 
-@pytest.mark.full  # a measurement, of use on a quiet machine
 def test_a_picture_follows_its_slider_soon(chapter, capsys):
     box = browser.widget(chapter(ONE_CYCLE).page, SHAPED)
     keys = ["ArrowRight"] * 6 + ["ArrowLeft"] * 12 + ["ArrowRight"] * 6
@@ -136,7 +135,7 @@ def test_a_picture_follows_its_slider_soon(chapter, capsys):
     median, p95 = np.percentile(seconds, [50, 95])
     with capsys.disabled():
         print(f"\nslider to new picture in the browser, {len(seconds)} moves: median {1000 * median:.0f} ms, p95 {1000 * p95:.0f} ms")
-    assert len(seconds) == len(keys) and p95 < 5
+    assert len(seconds) == len(keys) and p95 < 30
 
 
 def test_train_grows_a_curve_and_stop_ends_it_and_two_presses_are_one_run(chapter):
