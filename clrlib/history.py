@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clrlib.validate import floats
+from clrlib.validate import floats, number
 
 
 @dataclass
@@ -91,7 +91,7 @@ def smooth(values, beta: float = 0.9) -> np.ndarray:
     section 3). It lags by about beta / (1 - beta) steps: 9 at 0.9, 49 at 0.98. Values that are not
     finite stay so, and so does everything after them: smoothing never hides a divergence.
     """
-    if not 0 <= beta < 1:
+    if not 0 <= number(beta, "beta") < 1:
         raise ValueError(f"beta must lie in [0, 1), got {beta}: 0 smooths nothing, 0.9 is usual")
     values = np.atleast_1d(floats(values, "values"))
     out, average = np.empty_like(values), np.zeros(values.shape[:-1])
