@@ -97,12 +97,12 @@ def descend(
         )
     if form not in ("pytorch", "sutskever"):
         raise ValueError(f"form {form!r} is unknown: 'pytorch' or 'sutskever'")
-    shaken = noise * np.random.default_rng(seed).standard_normal((steps, 2))
+    shaken = np.random.default_rng(seed).standard_normal((steps, 2))
     point, velocity = _place(surface.start if start is None else start), np.zeros(2)
     path = [point]
     with np.errstate(all="ignore"):
         for lr, shake in zip(rates, shaken):
-            gradient = surface.gradient(point) + shake
+            gradient = surface.gradient(point) + noise * shake
             if form == "pytorch":
                 velocity = momentum * velocity + gradient
                 point = point - lr * velocity
