@@ -73,10 +73,10 @@ def is_bootstrap(cell) -> bool:
 
 
 def set_up_cell(source: str):
-    """The set-up cell as it is stored: its source folded away, without a count, so that the other cells keep theirs."""
+    """The set-up cell as it is stored: its source folded away, the first to be executed, and silent."""
     from nbformat.v4 import new_code_cell
 
-    return new_code_cell(source, id="bootstrap", metadata={"jupyter": {"source_hidden": True}})
+    return new_code_cell(source, id="bootstrap", execution_count=1, metadata={"jupyter": {"source_hidden": True}})
 
 
 def titled(text: str, marks: str) -> str:

@@ -155,13 +155,13 @@ def captured(work):
 
 @functools.lru_cache(maxsize=1)
 def compiled_forward():
-    """`engine.forward`, compiled; one function for all runs of a session, so that seeds share what was compiled for the first.
+    """`engine.forward`, compiled; one function for all runs of a process, so that seeds share what was compiled for the first.
 
-    torch keeps the compiled kernels on disk as well, for the next session.
+    torch keeps the compiled kernels on disk as well, for the next process.
     """
     import torch._dynamo
 
-    torch._dynamo.config.recompile_limit = 64  # one per network, batch shape and precision of a session
+    torch._dynamo.config.recompile_limit = 64  # one per network, batch shape and precision
     warnings.filterwarnings("ignore", message=".*TensorFloat32.*")
     return torch.compile(engine.forward, fullgraph=True, dynamic=False)
 

@@ -15,7 +15,7 @@ from clrlib.records import write_atomically
 from clrlib.validate import number
 
 NEAR = 0.1  # of the slider's range: what counts as a good guess
-_session: dict[str, list[float]] = {}  # what could not be written, where the folder is read-only
+_unwritten: dict[str, list[float]] = {}  # what could not be written, where the folder is read-only
 
 
 def ask(key: str, question: str, truth: float, low: float, high: float, step: float, unit: str = "points") -> w.VBox:
@@ -82,8 +82,8 @@ def count(key: str, guess: float, truth: float, span: float) -> dict[str, list[f
     """Add a guess, unless that question has one; returns all guesses so far: key -> [guess, truth, range of the slider]."""
     kept = kept_guesses()
     if key not in kept:
-        kept[key] = _session[key] = [float(guess), float(truth), float(span)]
-        with contextlib.suppress(OSError):  # in a read-only folder the tally goes along for this session only
+        kept[key] = _unwritten[key] = [float(guess), float(truth), float(span)]
+        with contextlib.suppress(OSError):  # in a read-only folder the tally lasts as long as the kernel
             write_atomically(_file(), json.dumps(kept, indent=1) + "\n")
     return kept
 
@@ -95,7 +95,7 @@ def kept_guesses() -> dict[str, list[float]]:
         found = {key: [float(x) for x in values] for key, values in found.items() if len(values) == 3 and float(values[2]) > 0}
     except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError):
         found = {}
-    return {**found, **_session}
+    return {**found, **_unwritten}
 
 
 def tally(kept: dict[str, list[float]]) -> str:

@@ -84,10 +84,10 @@ def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Pat
 
 
 def normalised(notebook):
-    """The same notebook with nothing in it that differs from build to build. The set-up cell is not counted."""
+    """The same notebook with nothing in it that differs from build to build. The set-up cell is the first that is counted."""
     notebook.metadata = METADATA
     notebook.cells = [address.set_up_cell(cell.source) if address.is_bootstrap(cell) else cell for cell in notebook.cells]
-    number = 0
+    number = 1
     for i, cell in enumerate(cell for cell in notebook.cells if not address.is_bootstrap(cell)):
         cell["id"] = f"cell-{i:03d}"
         if cell.cell_type == "markdown":

@@ -124,7 +124,7 @@ def untouched(work, model, optimizer, scaler=None, batches=None):
     Giving back is begun anew when an interrupt falls into it, and the interrupt goes on afterwards: hence no context
     manager, whose exit an interrupt can skip.
     """
-    give_back = [*_snapshot(model), *_snapshot_optimizer(optimizer, scaler), *_snapshot_session(batches)]
+    give_back = [*_snapshot(model), *_snapshot_optimizer(optimizer, scaler), *_snapshot_random(batches)]
     late, left = None, list(give_back)
     try:
         model.train()
@@ -187,8 +187,8 @@ def _snapshot_optimizer(optimizer, scaler) -> list:
     return [optimizing, scaled]
 
 
-def _snapshot_session(batches) -> list:
-    """Functions that give back what the session has: the random states of Python, numpy, torch and a DataLoader's generators.
+def _snapshot_random(batches) -> list:
+    """Functions that give back the random states of Python, numpy, torch and a DataLoader's generators.
 
     And whether it records gradients: an interrupt at the end of a `no_grad` leaves that switched off.
     """

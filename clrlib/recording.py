@@ -50,7 +50,7 @@ def _swept(run, data, recipe, progress) -> History:
     return History({"lr": result.lrs, "loss": result.losses[0], "before": before}, [], data.source)
 
 
-_trained: dict = {}  # (name, seed) -> what a run left that another goes on with, for this session
+_trained: dict = {}  # (name, seed) -> what a run left that another goes on with, as long as the process lasts
 
 
 def _name_before(run: Run) -> str | None:
@@ -58,7 +58,7 @@ def _name_before(run: Run) -> str | None:
 
 
 def _network(run: Run, data, seed: int):
-    """A fresh network; or the one that the run before this one leaves, trained again unless this session just did."""
+    """A fresh network; or the one that the run before this one leaves, trained again unless this process just did."""
     model = models.build(run.model, data.train.classes, seed)
     if not run.after:
         return model
@@ -161,7 +161,7 @@ def seconds_per_image(run: Run, device) -> float | None:
 
 @lru_cache(maxsize=2)
 def _data(split: str, device):
-    """The images, loaded once for all runs of a session."""
+    """The images, loaded once for all runs of a process."""
     return images_of.load(split, device, stand_in=False)
 
 

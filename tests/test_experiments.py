@@ -265,7 +265,7 @@ def test_the_time_a_run_takes_here_comes_from_this_machines_records(runs, real, 
     assert recording.seconds_per_image(SHORT, "cpu") is None
 
 
-def test_what_this_session_trained_is_not_trained_again_for_the_run_after_it(data, monkeypatch):
+def test_what_this_process_trained_is_not_trained_again_for_the_run_after_it(data, monkeypatch):
     first = replace(SHORT, name="tiny-first", epochs=1)
     second = replace(SHORT, name="tiny-second", epochs=1, after="first")
     declare(monkeypatch, first, second)

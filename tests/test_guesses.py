@@ -9,7 +9,7 @@ from clrlib import figures, guesses
 
 @pytest.fixture(autouse=True)
 def new_reader(runs, monkeypatch):
-    monkeypatch.setattr(guesses, "_session", {})
+    monkeypatch.setattr(guesses, "_unwritten", {})
     return runs.with_name("guesses.json")
 
 
@@ -45,7 +45,7 @@ def test_the_button_shows_the_guess_against_the_result_and_keeps_the_first(new_r
 
 def test_the_tally_goes_along_to_other_chapters(monkeypatch):
     for key, guess in (("00: lead", 5.0), ("05: tail", 14.0), ("06: momentum", 7.5)):
-        monkeypatch.setattr(guesses, "_session", {})  # another kernel
+        monkeypatch.setattr(guesses, "_unwritten", {})  # another kernel
         slider, button, _, said = asked(key=key)
         slider.value = guess
         button.click()
@@ -62,7 +62,7 @@ def test_a_broken_tally_is_begun_anew(content, new_reader):
     assert "Guesses so far: 1;" in said.value
 
 
-def test_a_read_only_folder_keeps_the_tally_for_the_session(monkeypatch):
+def test_a_read_only_folder_keeps_the_tally_in_the_kernel(monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(30, "Read-only file system")
 
