@@ -84,18 +84,17 @@ def executed(notebook, profile: str = "laptop", timeout: int = 1200, folder: Pat
 
 
 def normalised(notebook):
-    """The same notebook with nothing in it that differs from build to build. The set-up cell is the first that is counted."""
+    """The same notebook with nothing in it that differs from build to build."""
     notebook.metadata = METADATA
     notebook.cells = [address.set_up_cell(cell.source) if address.is_bootstrap(cell) else cell for cell in notebook.cells]
-    number = 1
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
+        cell.execution_count = number
     for i, cell in enumerate(cell for cell in notebook.cells if not address.is_bootstrap(cell)):
         cell["id"] = f"cell-{i:03d}"
         if cell.cell_type == "markdown":
             cell.source = stamped(cell.source)
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter")}
         if cell.cell_type == "code":
-            number += 1
-            cell.execution_count = number
             cell.outputs = [kept for kept in map(_output, _merged(cell.outputs)) if kept]
     return notebook
 

@@ -134,14 +134,14 @@ def test_a_readme_without_a_place_for_badges_stays(copy):
     assert "README.md" not in address.stamp(URL, copy)[1]
 
 
-def test_a_build_keeps_the_set_up_cell_and_counts_the_others(copy):
+def test_a_build_keeps_the_set_up_cell_and_counts_it_as_the_first(copy):
     address.stamp(URL, copy)
     notebook = chapter(copy)
-    notebook.cells[2].execution_count = 1
-    notebook.cells[3].execution_count = 2
+    notebook.cells[2].execution_count = 7
+    notebook.cells[3].execution_count = 9
     built = normalised(notebook)
     assert [cell.id for cell in built.cells] == ["cell-000", "cell-001", "bootstrap", "cell-002"]
-    assert built.cells[2].execution_count is None and built.cells[3].execution_count == 1
+    assert [cell.execution_count for cell in built.cells[2:]] == [1, 2]
     assert nbformat.writes(normalised(address.stamped(built, URL, address.FIRST))) == nbformat.writes(built)
     nbformat.validate(built)
 

@@ -75,6 +75,8 @@ def test_a_chapter_is_committed_executed_and_normalised(chapter):
     assert nbformat.writes(again) + "\n" == chapter.read_text(encoding="utf-8")
     assert any(output.output_type == "display_data" for output in outputs(chapter))
     assert "error" not in {output.output_type for output in outputs(chapter)}
+    counts = [cell.execution_count for cell in code_cells(chapter)]
+    assert counts == list(range(1, len(counts) + 1)), "every code cell, in order"
 
 
 def test_every_number_in_the_prose_is_what_the_records_say(chapter):
