@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clrlib import engine
 from clrlib.history import History
 from clrlib.records import write_atomically
 from clrlib.schedules import Schedule, as_schedule
 
-SCHEMA = 1
+SCHEMA = 2  # 2: the arithmetic is part of a run's identity
 
 
 class CheckpointError(ValueError):
@@ -22,10 +23,15 @@ class CheckpointError(ValueError):
 
 
 def identity(model, data, schedules: dict, epochs: int, recipe) -> dict:
-    """What makes a run this run and no other, as plain values. A function as a schedule is known as a function only."""
+    """What makes a run this run and no other, as plain values. A function as a schedule is known as a function only.
+
+    The arithmetic belongs to it: in another precision, with more threads or on another processor a run would go on,
+    but not as it had begun.
+    """
     curves = {name: as_schedule(value) for name, value in schedules.items()}
     return {
         "epochs": epochs,
+        "arithmetic": engine.arithmetic(recipe, data.train.images.device),
         "recipe": recipe.to_dict(),
         "schedules": {name: curve.to_dict() if isinstance(curve, Schedule) else "a function" for name, curve in curves.items()},
         "data": [data.source, len(data.train), len(data.held_out), data.held_out_name],
@@ -66,9 +72,21 @@ def load(path, run: dict) -> tuple[dict | None, History]:
         raise CheckpointError(f"{path}: can't be read as a checkpoint ({_brief(error)}); delete it to start anew") from None
     if differing:
         key = differing[0]
+        if key == "arithmetic":
+            raise CheckpointError(_elsewhere(path, found.get(key), run[key]))
         there, here = f"{found.get(key)!r}"[:80], f"{run[key]!r}"[:80]
         raise CheckpointError(f"{path} keeps another run: its {key} is {there}, not {here}. Name another file, or delete it")
     return state, history
+
+
+def _elsewhere(path, there, here: dict) -> str:
+    """What to say of a run that was begun in another arithmetic: all that differs, and the two ways on."""
+    there = there if isinstance(there, dict) else {}
+    parts = [f"{key} {there.get(key)!r:.80}, here {value!r}" for key, value in here.items() if there.get(key) != value]
+    return (
+        f"{path}: this run was begun with {'; '.join(parts)}. It would not go on bit for bit: "
+        "go on where it was begun (OMP_NUM_THREADS sets the threads), or delete the file to start anew"
+    )
 
 
 def _history(log, state, run) -> History:

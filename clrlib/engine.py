@@ -6,8 +6,10 @@ import contextlib
 import copy
 import ctypes
 import functools
+import platform
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,39 @@ def pick_precision(device) -> str:
     if torch.device(device).type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if any(getattr(torch.cpu, name, bool)() for name in BF16_INSTRUCTIONS) else "fp32"
+
+
+def machine_name(device) -> str:
+    """The GPU's name, or the CPU's: "NVIDIA T4"; "CPU, AMD EPYC"."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {_processor().get('model name') or platform.processor() or platform.machine()}"
+
+
+def arithmetic(recipe: Recipe, device) -> dict:
+    """What decides a run's last bits: precision, threads, processor and its instructions, torch's version. Plain values."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        kind = ".".join(map(str, torch.cuda.get_device_capability(device)))
+    else:
+        kind = " ".join([_processor().get("cpu family", "?"), _processor().get("model", "?"), torch.backends.cpu.get_cpu_capability()])
+    return {
+        "precision": resolved(recipe, device).precision,
+        "threads": torch.get_num_threads(),
+        "processor": f"{machine_name(device)} ({kind})",
+        "torch": str(torch.__version__),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _processor() -> dict[str, str]:
+    """What Linux says of the first processor; nothing elsewhere."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    lines = [line.split(":", 1) for line in first.splitlines() if ":" in line]
+    return {key.strip(): value.strip() for key, value in lines}
 
 
 def resolved(recipe: Recipe, device) -> Recipe:

@@ -174,17 +174,7 @@ def environment(device, recipe: Recipe) -> dict:
         except PackageNotFoundError:
             packages[name] = "unknown"
     gpu = torch.device(device).type == "cuda"
-    machine = torch.cuda.get_device_name(device) if gpu else f"CPU, {_cpu_name()}"
     return packages | {
-        "python": platform.python_version(), "cuda": torch.version.cuda if gpu else None, "machine": machine,
+        "python": platform.python_version(), "cuda": torch.version.cuda if gpu else None, "machine": engine.machine_name(device),
         "threads": torch.get_num_threads(), "precision": engine.resolved(recipe, device).precision,
     }  # fmt: skip
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -53,6 +53,37 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_unbroken_one(change, fast, da
     assert outcome(again, quiet(again, data, path, recipe=recipe, fast=fast)) == expected
 
 
+def test_a_run_begun_with_other_threads_is_refused_with_the_way_on(data, small_model, tmp_path):
+    path, threads = tmp_path / "run.pt", torch.get_num_threads()
+    quiet(small_model(), data, path, watch=stopping(1))
+    before = path.read_bytes()
+    torch.set_num_threads(threads + 1)
+    try:
+        with pytest.raises(CheckpointError, match=rf"threads {threads}, here {threads + 1}.*OMP_NUM_THREADS"):
+            quiet(small_model(), data, path)
+    finally:
+        torch.set_num_threads(threads)
+    assert path.read_bytes() == before
+    assert len(quiet(small_model(), data, path).epochs) == 4
+
+
+def test_auto_precision_is_kept_as_what_it_came_to(data, small_model, tmp_path, monkeypatch):
+    path, auto = tmp_path / "run.pt", replace(PLAIN, precision="auto")
+    monkeypatch.setattr("clrlib.engine.pick_precision", lambda device: "fp32")
+    quiet(small_model(), data, path, recipe=auto, watch=stopping(1))
+    monkeypatch.setattr("clrlib.engine.pick_precision", lambda device: "bf16")
+    with pytest.raises(CheckpointError, match="precision 'fp32', here 'bf16'"):
+        quiet(small_model(), data, path, recipe=auto)
+
+
+def test_another_processor_is_refused_by_name(data, small_model, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    quiet(small_model(), data, path, watch=stopping(1))
+    monkeypatch.setattr("clrlib.engine._processor", lambda: {"model name": "Abacus 3", "cpu family": "1", "model": "2"})
+    with pytest.raises(CheckpointError, match="here 'CPU, Abacus 3"):
+        quiet(small_model(), data, path)
+
+
 def test_random_numbers_drawn_in_training_go_on_where_they_were(data, small_model, tmp_path):
     def model():
         return torch.nn.Sequential(torch.nn.Dropout(0.3), small_model())
