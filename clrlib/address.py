@@ -12,11 +12,10 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from clrlib.records import write_atomically
+from clrlib.files import ROOT, write_atomically
 
 REPOSITORY = ""
 
-ROOT = Path(__file__).resolve().parent.parent
 BRANCH = "main"
 FIRST = "notebooks/00_start_here.ipynb"
 FORM = re.compile(r"https://[a-z0-9][a-z0-9.-]*/\w[\w.-]*/\w[\w.-]*", re.ASCII)

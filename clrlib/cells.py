@@ -12,8 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from clrlib import imports
+from clrlib.files import ROOT
 
-CHAPTERS = Path(__file__).resolve().parent.parent / "notebooks"
+CHAPTERS = ROOT / "notebooks"
 NO_TORCH = (
     "PyTorch is not installed here. Recorded results and the schedule widgets work without it; cells that train do not. "
     "To get it: %pip install torch torchvision, then restart the kernel"

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from clrlib import engine
+from clrlib.files import write_atomically
 from clrlib.history import History
-from clrlib.records import write_atomically
 from clrlib.schedules import Schedule, as_schedule
 
 SCHEMA = 2  # 2: the arithmetic is part of a run's identity

@@ -13,6 +13,8 @@ import time
 import zlib
 from pathlib import Path
 
+from clrlib.files import ROOT
+
 FOLDER = "cifar-10-batches-py"
 STAND_IN = "digits"  # CLR_DATA=digits asks for the stand-in without looking for CIFAR-10
 MIRRORS = (
@@ -39,7 +41,7 @@ def get() -> Path:
 
 def folders() -> list[Path]:
     """Where CIFAR-10 is looked for, in order: CLR_DATA (if set), then data/ beside the package."""
-    here = Path(__file__).resolve().parent.parent / "data"
+    here = ROOT / "data"
     return [Path(os.environ["CLR_DATA"]).expanduser(), here] if os.environ.get("CLR_DATA") else [here]
 
 

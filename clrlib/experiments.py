@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from clrlib import records
 from clrlib import schedules as s
-from clrlib.recipe import DEFAULTS, Recipe
+from clrlib.recipe import Recipe
+from clrlib.schedules import DEFAULTS
 
 NETS = {"cpu": "tiny", "gpu": "resnet56"}
 

@@ -10,8 +10,8 @@ import ipywidgets as w
 
 from clrlib import figures, records
 from clrlib.figures import COLOURS
+from clrlib.files import write_atomically
 from clrlib.parts import ROW, WIDE, Picture
-from clrlib.records import write_atomically
 from clrlib.validate import number
 
 NEAR = 0.1  # of the slider's range: what counts as a good guess

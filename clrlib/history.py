@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clrlib.validate import floats, number
+from .validate import floats, number
 
 
 @dataclass

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from clrlib import address, claims, plots, records, results, suggest
+from clrlib.files import ROOT, write_atomically
 from clrlib.history import RangeTest, mean_and_spread
-from clrlib.records import write_atomically
 
-HERE = Path(__file__).resolve().parent.parent / "notebooks"
+HERE = ROOT / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from clrlib import data as images_of
-from clrlib import engine, models
-from clrlib.history import RangeTest
-from clrlib.recipe import DEFAULTS, Recipe
-from clrlib.scheduler import hyper_parameters
-from clrlib.schedules import exponential, linear
-from clrlib.training import check_model, evaluate
-from clrlib.validate import count, shown
+from . import data as images_of
+from . import engine, models
+from .history import RangeTest
+from .recipe import Recipe
+from .scheduler import hyper_parameters
+from .schedules import DEFAULTS, exponential, linear
+from .training import check_model, evaluate
+from .validate import count, shown
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
 

@@ -1,4 +1,4 @@
-"""How a run is trained, as data: `Recipe`, and the hyper-parameters that hold where no schedule is given. No torch."""
+"""How a run is trained, as data: `Recipe`. No torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from clrlib.validate import count
 
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("fp32", "bf16", "fp16")
-DEFAULTS = {"momentum": 0.9, "weight_decay": 1e-4}  # the article's; "lr" has no default: finding it is the course
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from clrlib import engine, models, records
 from clrlib.experiments import DECLARED, NETS, Run, find
 from clrlib.history import History
 from clrlib.range_test import range_test
-from clrlib.recipe import DEFAULTS, Recipe
+from clrlib.recipe import Recipe
+from clrlib.schedules import DEFAULTS
 from clrlib.sharpness import sharpness
 from clrlib.training import fit
 

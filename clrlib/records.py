@@ -5,27 +5,23 @@ data/runs/<experiment>/<name>-s<seed>.json; `data/README.md` describes the field
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import hashlib
 import json
 import math
 import os
 import re
 import stat
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clrlib.files import ROOT, write_atomically
 from clrlib.history import History, thin
 from clrlib.validate import shown
 
 SCHEMA = 1
 MOST_BYTES = 100_000
-STALE = 3600  # seconds after which a part is no longer another process at work
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 FIELDS = {
     "schema": int, "experiment": str, "name": str, "seed": int, "tier": str, "recipe": dict, "data": str,
@@ -71,7 +67,7 @@ class Record:
 
 def root() -> Path:
     """The folder of recorded runs: CLR_RUNS, else data/runs beside the package."""
-    return Path(os.environ.get("CLR_RUNS") or Path(__file__).resolve().parent.parent / "data" / "runs")
+    return Path(os.environ.get("CLR_RUNS") or ROOT / "data" / "runs")
 
 
 def path_of(experiment: str, name: str, seed: int) -> Path:
@@ -164,30 +160,6 @@ def digest(content: dict) -> str:
     """SHA-256 over everything but the digest itself: a hand edit shows."""
     bare = {key: value for key, value in content.items() if key != "digest"}
     return hashlib.sha256(json.dumps(bare, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def write_atomically(path: Path, content: str | bytes):
-    """Write beside the target, then replace it: a reader sees the old file or the new one, never a part.
-
-    A part that a killed process left is deleted by a later write of the same file, once it is an hour old.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - stale.stat().st_mtime > STALE:
-                stale.unlink()
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
 
 
 def source_hash(files) -> str:

@@ -6,10 +6,9 @@ import math
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from clrlib import engine
-from clrlib.recipe import DEFAULTS
-from clrlib.schedules import Schedule, as_schedule
-from clrlib.validate import count
+from . import engine
+from .schedules import DEFAULTS, Schedule, as_schedule
+from .validate import count
 
 
 class ScheduledLR(LRScheduler):

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clrlib.validate import MOST_STEPS, bounds, count, floats, fraction, number, positive
+from .validate import MOST_STEPS, bounds, count, floats, fraction, number, positive
+
+DEFAULTS = {"momentum": 0.9, "weight_decay": 1e-4}  # the article's; "lr" has no default: finding it is the course
 
 EASES = {
     "linear": lambda t, a, b: a + (b - a) * t,

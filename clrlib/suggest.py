@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clrlib.history import smooth
-from clrlib.validate import floats, number, positive
+from .history import smooth
+from .validate import floats, number, positive
 
 FEWEST = 10  # points a curve needs before any rule may speak
 

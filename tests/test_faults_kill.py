@@ -12,7 +12,7 @@ import pytest
 import torch
 from faults import processes, survived
 
-from clrlib import checkpoints, recording, records
+from clrlib import checkpoints, files, recording, records
 from clrlib import data as images_of
 from clrlib import schedules as s
 from clrlib.data import Data, Split
@@ -129,12 +129,12 @@ def write_on(path, began):
     texts = [written(i) for i in range(10)]
     began.set()
     for i in range(10_000_000):
-        records.write_atomically(path, texts[i % 10])
+        files.write_atomically(path, texts[i % 10])
 
 
 def killed_writes(kills, tmp_path):
     path, chance = tmp_path / "notebooks" / "00.ipynb", random.Random(1)
-    records.write_atomically(path, written(0))
+    files.write_atomically(path, written(0))
     whole, seen = {written(i) for i in range(10)}, set()
     for _ in range(kills):
         assert carried_out(write_on, path, seconds=chance.uniform(0, 0.05))[0]
@@ -145,7 +145,7 @@ def killed_writes(kills, tmp_path):
     for part in parts:
         os.utime(path.with_name(part), (0, 0))
     (path.with_name(".00.ipynb.young.part")).touch()
-    records.write_atomically(path, written(1))
+    files.write_atomically(path, written(1))
     assert set(os.listdir(path.parent)) == {path.name, ".00.ipynb.young.part"}, "what kills left is deleted, what is at work is not"
     survived(__name__, kills)
 
