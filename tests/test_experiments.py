@@ -261,7 +261,7 @@ def test_the_time_a_run_takes_here_comes_from_this_machines_records(runs, real, 
     path = recording.record(SHORT, 0, "cpu", progress=False)
     record = records.load(path)
     assert recording.seconds_per_image(SHORT, "cpu") == pytest.approx(record.content["seconds"] / 100_000)
-    monkeypatch.setattr(recording, "_cpu_name", lambda: "another")
+    monkeypatch.setattr(recording.engine, "machine_name", lambda device: "another")
     assert recording.seconds_per_image(SHORT, "cpu") is None
 
 
