@@ -73,7 +73,7 @@ clean: ## delete .venv and the caches; data and records stay
 	find . -name .ipynb_checkpoints -type d -prune -exec rm -rf {} +
 
 env:
-	@sh .ci/install.sh lab
+	@sh .ci/install.sh jupyter
 
 env-test:
 	@sh .ci/install.sh test

@@ -1,5 +1,5 @@
 #!/bin/sh
-# .ci/install.sh lab|test: creates .venv and installs the package with that extra, once. Called by make.
+# .ci/install.sh jupyter|test: creates .venv and installs the package with that extra, once. Called by make.
 #
 # For a first install:
 #   PYTHON=python3.12   the Python to make .venv with
@@ -19,7 +19,7 @@ say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # Quick the second time: what an install depended on is kept beside it. Contents, not time stamps, which a clone or a
-# checkout sets anew; the folder, since a .venv that was moved is broken; test holds all that lab does.
+# checkout sets anew; the folder, since a .venv that was moved is broken; test holds all that jupyter does.
 wanted="$PWD $(cksum pyproject.toml constraints.txt .ci/install.sh)"
 works() { $py -c '' 2>/dev/null; }
 holds() { $py -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)" 2>/dev/null; }

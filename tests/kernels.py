@@ -168,7 +168,7 @@ def normal(name: str) -> str:
 
 
 def needed(names) -> set[str]:
-    """The installed distributions that these need, themselves among them."""
+    """The installed distributions that these need, themselves among them; what only an extra asks for is left out."""
     found, waiting = set(), [normal(name) for name in names]
     while waiting:
         name = waiting.pop()

@@ -193,4 +193,6 @@ def test_here_nothing_is_missing_and_every_pin_is_what_is_installed(capfd):
 
 def test_the_packages_are_those_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert list(hosts.PACKAGES.values()) == project["dependencies"]
+    extras = project["optional-dependencies"]
+    assert extras["course"][0] == "clrlib[lab]"
+    assert set(hosts.PACKAGES.values()) == {*project["dependencies"], *extras["lab"], *extras["course"][1:]}

@@ -34,7 +34,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def install(folder, extra="lab", free=99, **environment):
+def install(folder, extra="jupyter", free=99, **environment):
     """Run the install script on a disk with `free` GB -> (exit status, stdout, stderr)."""
     program(folder / "bin/df", f"printf 'Filesystem 1024-blocks Used Available\\n/dev/x 9 9 {free}000000\\n'")
     clean = {key: value for key, value in os.environ.items() if key not in ("TORCH", "NEWEST", "PYTHON", "MAKEFLAGS")}
@@ -92,7 +92,7 @@ def calls(checkout):
 
 def test_the_second_install_does_nothing(checkout, calls):
     assert install(checkout)[0] == 0
-    assert calls() == ["-q --progress-bar=off -c constraints.txt -e .[lab]"]
+    assert calls() == ["-q --progress-bar=off -c constraints.txt -e .[jupyter]"]
     (checkout / "pyproject.toml").touch()
     assert install(checkout) == (0, "", "")
     assert calls() == []
@@ -107,18 +107,18 @@ def test_what_an_install_depended_on_starts_another(checkout, calls):
     assert len(calls()) == 1
 
 
-def test_test_installs_over_lab_and_then_serves_both(checkout, calls):
-    install(checkout, "lab")
+def test_test_installs_over_jupyter_and_then_serves_both(checkout, calls):
+    install(checkout, "jupyter")
     calls()
     install(checkout, "test")
     assert calls() == ["-q --progress-bar=off -c constraints.txt -e .[test]"]
-    install(checkout, "lab")
+    install(checkout, "jupyter")
     assert calls() == []
 
 
 def test_newest_leaves_the_constraints_out(checkout, calls):
     install(checkout, NEWEST="1")
-    assert calls() == ["-q --progress-bar=off -e .[lab]"]
+    assert calls() == ["-q --progress-bar=off -e .[jupyter]"]
 
 
 # --- one line when something is wrong -----------------------------------------------------------------------

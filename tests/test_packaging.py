@@ -18,10 +18,21 @@ except ModuleNotFoundError:  # Python 3.10
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+WITH_EXTRA = re.compile(r"clrlib\[(\w+)\]")
 CONDA_NAMES = {"torch": "pytorch"}
 # In parts, so that this file does not hold what it forbids.
 REGISTRIES = ["pypi" + ".org", "python" + "hosted.org", "download.py" + "torch.org", "conda.ana" + "conda.org", "npm" + "js.org"]
 HOMES = re.compile(r"(?<![\w.-])/" + r"(work|root|home|Users)/\w")
+
+
+def flat(extra: str) -> list[str]:
+    """What an extra asks for, the extras in it unfolded; a later specifier of a package takes the place of an earlier one."""
+    found = {}
+    for requirement in EXTRAS[extra]:
+        inner = WITH_EXTRA.fullmatch(requirement)
+        for text in flat(inner[1]) if inner else [requirement]:
+            found[Requirement(text).name] = text
+    return list(found.values())
 
 
 def by_name(requirements):
@@ -51,8 +62,13 @@ def test_one_version():
     assert PROJECT["version"] == clrlib.__version__
 
 
-def test_the_test_extra_holds_all_of_lab():
-    assert by_name(EXTRAS["lab"]).items() <= by_name(EXTRAS["test"]).items()
+def test_the_core_needs_numpy_alone():
+    assert [Requirement(text).name for text in PROJECT["dependencies"]] == ["numpy"]
+
+
+def test_an_extra_holds_the_one_before_it():
+    names = [set(by_name(flat(extra))) for extra in ("lab", "course", "jupyter", "test")]
+    assert all(smaller < larger for smaller, larger in zip(names, names[1:]))
 
 
 def test_conda_installs_the_same_packages():
@@ -63,7 +79,7 @@ def test_conda_installs_the_same_packages():
     assert last == {"pip": ["-e ."]}, "pip adds the course itself and nothing else"
     assert conda.pop("pip") == ""
     assert conda.pop("python") == PROJECT["requires-python"]
-    assert conda == {CONDA_NAMES.get(name, name): spec for name, spec in by_name(PROJECT["dependencies"] + EXTRAS["lab"]).items()}
+    assert conda == {CONDA_NAMES.get(name, name): spec for name, spec in by_name(PROJECT["dependencies"] + flat("jupyter")).items()}
 
 
 def test_constraints_are_exact_and_leave_python_3_10_free():
@@ -76,7 +92,7 @@ def test_constraints_are_exact_and_leave_python_3_10_free():
 
 def test_constraints_cover_and_satisfy_pyproject():
     pinned = {pin.name.lower(): next(iter(pin.specifier)).version for pin in pins()}
-    for requirement in map(Requirement, PROJECT["dependencies"] + EXTRAS["test"]):
+    for requirement in map(Requirement, PROJECT["dependencies"] + flat("test")):
         assert requirement.specifier.contains(pinned[requirement.name.lower()]), requirement
 
 
