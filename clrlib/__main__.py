@@ -17,8 +17,9 @@ def main(argv=None) -> int:
     recording = commands.add_parser("record", help="run recorded experiments that are missing")
     recording.add_argument("experiment", nargs="?", help="such as E3; all if not given")
     recording.add_argument("--name", help="only the run of this name")
-    recording.add_argument("--tier", choices=("cpu", "gpu"), help="only this tier")
+    recording.add_argument("--network", help="only this network: tiny, resnet20, resnet56, resnet9")
     recording.add_argument("--seeds", type=int, help="seeds per run, instead of the declared number")
+    recording.add_argument("--shard", metavar="I/N", help="only part I of N of what is declared, such as 3/8; the parts don't overlap")
     recording.add_argument("--results", metavar="FILE", help="append each record to this file too, for `collect`")
     recording.add_argument("--list", action="store_true", help="show what is declared and what is there; train nothing")
     collecting = commands.add_parser("collect", help="take a results file of another machine apart into records")
@@ -81,14 +82,15 @@ def record(args):
 
     from clrlib import experiments, recording
 
-    runs = experiments.declared(args.experiment, args.tier)
+    runs = experiments.declared(args.experiment, args.network)
     runs = [run for run in runs if args.name in (None, run.name)]
     if args.seeds is not None:
         runs = [replace(run, seeds=args.seeds) for run in runs]
     if args.list:
         return show_list(runs)
-    todo = recording.missing(runs)
-    print(f"{len(todo)} of {sum(run.seeds for run in runs)} runs to do", flush=True)
+    mine = {(run.experiment, run.name, seed) for run, seed in recording.shard(runs, *_part(args.shard))}
+    todo = [(run, seed) for run, seed in recording.missing(runs) if (run.experiment, run.name, seed) in mine]
+    print(f"{len(todo)} of {len(mine)} runs to do", flush=True)
     left, start = [recording.work(run) for run, _ in todo], time.monotonic()
     for i, (run, seed) in enumerate(todo):
         path = recording.record(run, seed, progress=sys.stdout.isatty(), results=args.results)
@@ -96,12 +98,20 @@ def record(args):
         print(f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {minutes:.0f} min left", flush=True)
 
 
+def _part(text: str | None) -> tuple[int, int]:
+    """ "3/8" -> (3, 8); None -> (1, 1), the whole. Raises ValueError."""
+    numbers = (text or "1/1").split("/")
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"--shard {text!r} is no part: write 3/8 for the third of eight")
+    return int(numbers[0]), int(numbers[1])
+
+
 def collect(args):
     """Write the records of a results file to their places."""
     from clrlib import recording
 
     paths = recording.collect(args.results)
-    print(f"{len(paths)} records written below {paths[0].parent.parent}" if paths else "no records in it")
+    print(f"{len(paths)} records written below {paths[0].parent.parent}" if paths else "nothing in it that is not here already")
 
 
 def show_list(runs):
@@ -110,14 +120,14 @@ def show_list(runs):
     from clrlib.history import mean_and_spread
 
     device = engine.pick_device()
-    speeds = {run.model: recording.seconds_per_image(run, device) for run in runs}
-    print(f"{'':5}{'run':36}{'tier':6}{'seeds':>7}{'minutes':>9}  result")
+    speeds = {run.network: recording.seconds_per_image(run, device) for run in runs}
+    print(f"{'':5}{'run':36}{'network':10}{'seeds':>7}{'minutes':>9}  result")
     for run in runs:
         there = run.recorded()
-        left, speed = max(0, run.seeds - len(there)), speeds[run.model]
+        left, speed = max(0, run.seeds - len(there)), speeds[run.network]
         minutes = "-" if speed is None and left else f"{left * recording.work(run) * (speed or 0) / 60:.1f}"
         result = mean_and_spread([r.history.accuracy for r in there]) if there and run.sweep is None else run.about
-        print(f"{run.experiment:5}{run.name:36}{run.tier:6}{len(there):>3} /{run.seeds:>2}{minutes:>9}  {result}")
+        print(f"{run.experiment:5}{run.name:36}{run.network:10}{len(there):>3} /{run.seeds:>2}{minutes:>9}  {result}")
     print("minutes: what the missing seeds would take here, by this machine's own records; - where it has none")
 
 

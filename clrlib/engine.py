@@ -16,8 +16,10 @@ import torch.nn.functional as F
 
 from clrlib import data as images_of
 from clrlib.recipe import OPTIMIZERS, PRECISIONS, Recipe
+from clrlib.schedule_free import ScheduleFreeSGD, recalibrated
 
 BF16_INSTRUCTIONS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # functions of torch.cpu
+CALIBRATION = 20  # training batches that batch norm is recalibrated on
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16)))
 
 
@@ -89,11 +91,13 @@ def grad_scaler(device, precision: str) -> torch.amp.GradScaler:
 
 
 def make_optimizer(model, name: str, nesterov: bool = False) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW. The rates given here are placeholders: `set_hyper` sets them before each step."""
+    """SGD with momentum, AdamW, or schedule-free SGD. The rates given here are placeholders: `set_hyper` sets them before each step."""
     if name == "sgd":
         return torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9, nesterov=nesterov)
     if name == "adamw":
         return torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.99))
+    if name == "schedule_free":
+        return ScheduleFreeSGD(model.parameters())
     raise ValueError(f"optimizer {name!r} is unknown: choose one of {', '.join(OPTIMIZERS)}")
 
 
@@ -169,6 +173,26 @@ class Eager:
         images, labels = images_of.batch(self.split, plan, i, recipe.augment, recipe.cutout)
         set_hyper(self.optimizer, **hyper)
         return train_step(self.model, self.optimizer, self.scaler, images, labels, recipe.precision, recipe.label_smoothing)
+
+    @contextlib.contextmanager
+    def measured(self):
+        """Inside, the model is as it is to be measured: schedule-free SGD's average, batch norm recalibrated to it."""
+        if not isinstance(self.optimizer, ScheduleFreeSGD):
+            yield
+            return
+
+        def forward(images):
+            return logits(self.model, images, self.recipe.precision)
+
+        with self.optimizer.averaged(), recalibrated(self.model, self._calibration(), forward):
+            yield
+
+    def _calibration(self):
+        """The images of `CALIBRATION` training batches, the same ones each time."""
+        recipe, split = self.recipe, self.split
+        plan = images_of.plan_epoch(len(split), recipe.batch_size, recipe.seed, 0, split.images.device)
+        for i in range(min(CALIBRATION, len(plan))):
+            yield images_of.batch(split, plan, i, recipe.augment, recipe.cutout)[0]
 
     def state_dict(self) -> dict:
         """A copy: what is trained afterwards does not reach it."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from clrlib.validate import count
 
-OPTIMIZERS = ("sgd", "adamw")
+OPTIMIZERS = ("sgd", "adamw", "schedule_free")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -14,6 +14,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 class Recipe:
     """Everything about a run but its schedules and epochs. Frozen, and part of the run's record.
 
+    optimizer  "sgd", "adamw", or "schedule_free": SGD that is measured at an average of its weights
     augment    random crops and mirrors;  cutout  the side in pixels of a square blanked in each image; 0: none
     precision  "fp32", "bf16", "fp16", or "auto": what this machine does fastest
     """

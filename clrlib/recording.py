@@ -15,7 +15,7 @@ import torch
 
 from clrlib import data as images_of
 from clrlib import engine, models, records
-from clrlib.experiments import DECLARED, NETS, Run, find
+from clrlib.experiments import DECLARED, Run, find
 from clrlib.history import History
 from clrlib.range_test import range_test
 from clrlib.recipe import Recipe
@@ -24,7 +24,7 @@ from clrlib.sharpness import sharpness
 from clrlib.training import fit
 
 # What a run's outcome depends on, hashed when it is imported: files may change under a long recording.
-SOURCES = ("schedules", "data", "models", "engine", "fast", "scheduler", "training", "range_test", "validate")
+SOURCES = ("schedules", "data", "models", "engine", "fast", "schedule_free", "scheduler", "training", "range_test", "validate")
 SOURCE_HASH = records.source_hash(Path(__file__).with_name(f"{name}.py") for name in SOURCES)
 
 
@@ -37,8 +37,10 @@ def perform(run: Run, data, seed: int, progress: bool = True, watch=None, checkp
         return _swept(run, data, recipe, progress)
     model = _network(run, data, seed)
     if run.sharpness:
-        watch, checkpoint = _measuring(model, data, watch), None  # a checkpoint would not hold what is measured after it
-    history = fit(model, data, run.schedules, run.epochs, recipe, progress, watch, checkpoint=checkpoint)
+        watch = _measuring(model, data, watch, run.sharpness == "relative")
+        checkpoint = None  # it would not hold what is measured after it
+    often = 0 if run.last_only else 1
+    history = fit(model, data, run.schedules, run.epochs, recipe, progress, watch, checkpoint=checkpoint, evaluate_every=often)
     if len(history.epochs) == run.epochs and any(run.name == _name_before(other) for other in DECLARED):
         _trained[run.name, seed] = {name: value.clone() for name, value in model.state_dict().items()}
     return history
@@ -46,7 +48,7 @@ def perform(run: Run, data, seed: int, progress: bool = True, watch=None, checkp
 
 def _swept(run, data, recipe, progress) -> History:
     fixed = {name: float(run.schedules.get(name, value)) for name, value in DEFAULTS.items()}
-    result = range_test(run.model, data, seeds=[recipe.seed], recipe=recipe, progress=progress, **fixed, **run.sweep)
+    result = range_test(run.network, data, seeds=[recipe.seed], recipe=recipe, progress=progress, **fixed, **run.sweep)
     before = np.full(len(result.lrs), result.before[0])
     return History({"lr": result.lrs, "loss": result.losses[0], "before": before}, [], data.source)
 
@@ -55,12 +57,12 @@ _trained: dict = {}  # (name, seed) -> what a run left that another goes on with
 
 
 def _name_before(run: Run) -> str | None:
-    return f"{NETS[run.tier]}-{run.after}" if run.after else None
+    return f"{run.network}-{run.after}" if run.after else None
 
 
 def _network(run: Run, data, seed: int):
     """A fresh network; or the one that the run before this one leaves, trained again unless this process just did."""
-    model = models.build(run.model, data.train.classes, seed)
+    model = models.build(run.network, data.train.classes, seed)
     if not run.after:
         return model
     before = find(run.experiment, _name_before(run))
@@ -72,11 +74,12 @@ def _network(run: Run, data, seed: int):
     return model
 
 
-def _measuring(model, data, watch):
+def _measuring(model, data, watch, relative: bool):
     """A `watch` that adds the sharpness to each epoch's row."""
 
     def measure(history):
-        history.epochs[-1]["sharpness"] = sharpness(model, data.train, images=2_000 if data.train.images.is_cuda else 256)
+        images = 2_000 if data.train.images.is_cuda else 256
+        history.epochs[-1]["sharpness"] = sharpness(model, data.train, images, relative=relative)
         if watch:
             watch(history)
 
@@ -94,7 +97,7 @@ def record(run: Run, seed: int, device=None, progress: bool = True, results=None
     if run.sweep is None and len(history.epochs) < run.epochs and np.isfinite(history.steps["loss"]).all():
         raise KeyboardInterrupt(f"{run.name} was stopped early: not recorded.")
     made = records.made(
-        run.experiment, run.name, seed, run.tier, run.config(), history,
+        run.experiment, run.name, seed, run.config(), history,
         environment(data.train.images.device, run.recipe) | {"step": history.how or "eager"}, SOURCE_HASH,
         time.perf_counter() - start, most_steps=400 if run.sweep else 200,
     )  # fmt: skip
@@ -123,7 +126,8 @@ def unfinished(run: Run, seed: int) -> Path:
 def collect(results) -> list[Path]:
     """Take a results file apart into records, each checked; a last line that was cut off is left out.
 
-    Raises RecordError, before anything is written, for a line that is no whole, unedited record.
+    A run that is there already, or stands in the file twice, passes if it came out the same, and the first one stays.
+    Raises RecordError, before anything is written, for a line that is no whole, unedited record, or that came out otherwise.
     """
     results, found = Path(results), []
     with open(results, "rb") as file:
@@ -132,7 +136,15 @@ def collect(results) -> list[Path]:
                 print(f"{results.name}: the last line was cut off, and is left out")
             else:
                 found.append(records.parse(line, f"line {len(found) + 1} of {results.name}"))
-    return [records.write(record) for record in found]
+    fresh = {}
+    for record in found:
+        path = records.path_of(record.content["experiment"], record.name, record.seed)
+        before = fresh.get(path) or (records.load(path) if path.exists() else None)
+        if before and not records.same_outcome(before, record):
+            raise records.RecordError(f"{record.label} of {results.name} differs from the one that is there: which one is right?")
+        if not before:
+            fresh[path] = record
+    return [records.write(record) for record in fresh.values()]
 
 
 def missing(runs) -> list[tuple[Run, int]]:
@@ -140,22 +152,55 @@ def missing(runs) -> list[tuple[Run, int]]:
     todo = []
     for run in runs:
         there = {record.seed for record in run.recorded()}
-        todo += [(run, seed) for seed in range(run.seeds) if seed not in there]
+        todo += [(run, seed) for seed in run.every_seed if seed not in there]
     return todo
 
 
 def work(run: Run) -> float:
-    """The images that a run trains on, those of the runs before it and of its measurements included: what its time goes with."""
+    """The images that a run trains on, and what else its time goes with, in images trained on.
+
+    An image that is only measured costs a third of one; a sharpness half an epoch; the runs before it count with it.
+    """
     if run.sweep is not None:
         return run.sweep["steps"] * run.recipe.batch_size
     before = work(find(run.experiment, _name_before(run))) if run.after else 0
-    return before + run.epochs * (run.images or (50_000 if run.split == "report" else 45_000)) * (1.5 if run.sharpness else 1)
+    trained, held_out = (50_000, 10_000) if run.split == "report" else (45_000, 5_000)
+    trained = run.images or trained
+    measured = (1 if run.last_only else run.epochs) * held_out / 3
+    return before + run.epochs * trained * (1.5 if run.sharpness else 1) + measured
+
+
+def shard(runs, i: int, n: int) -> list[tuple[Run, int]]:
+    """The (run, seed) pairs of part i of n, counted from 1: a fixed partition of what is declared, whatever is recorded.
+
+    Parts are about equal in `work`. Runs of one seed that go on from each other stay together. Raises ValueError.
+    """
+    if not 1 <= i <= n:
+        raise ValueError(f"shard {i}/{n} is none: they run from 1/{n} to {n}/{n}")
+    chains = {}
+    for run in runs:
+        for seed in run.every_seed:
+            chains.setdefault((run.experiment, _chain(run), seed), []).append((run, seed))
+    weight = {key: sum(work(run) for run, _ in pairs) for key, pairs in chains.items()}
+    parts, loads = [[] for _ in range(n)], [0.0] * n
+    for key in sorted(chains, key=lambda key: (-weight[key], key)):
+        lightest = loads.index(min(loads))
+        parts[lightest] += chains[key]
+        loads[lightest] += weight[key]
+    return parts[i - 1]
+
+
+def _chain(run: Run) -> str:
+    """The name of the first run of the chain that a run belongs to; a run that starts afresh begins one."""
+    while run.after:
+        run = find(run.experiment, _name_before(run))
+    return run.name
 
 
 def seconds_per_image(run: Run, device) -> float | None:
     """What this machine took for an image of this run's network, by the median of its records; None if it has none."""
     here = environment(device, run.recipe)["machine"]
-    there = [(other, record.content) for other in DECLARED if other.model == run.model for record in other.recorded()]
+    there = [(other, record.content) for other in DECLARED if other.network == run.network for record in other.recorded()]
     seconds = [content["seconds"] / work(other) for other, content in there if content["environment"].get("machine") == here]
     return float(np.median(seconds)) if seconds else None
 

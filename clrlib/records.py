@@ -24,7 +24,7 @@ SCHEMA = 1
 MOST_BYTES = 100_000
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 FIELDS = {
-    "schema": int, "experiment": str, "name": str, "seed": int, "tier": str, "recipe": dict, "data": str,
+    "schema": int, "experiment": str, "name": str, "seed": int, "recipe": dict, "data": str,
     "environment": dict, "sources": str, "seconds": (int, float), "epochs": list, "steps": dict,
 }  # fmt: skip
 
@@ -85,7 +85,7 @@ def save(*args, **kwargs) -> Path:
     return write(made(*args, **kwargs))
 
 
-def made(experiment, name, seed, tier, recipe, history, environment, sources, seconds, most_steps=200) -> Record:
+def made(experiment, name, seed, recipe, history, environment, sources, seconds, most_steps=200) -> Record:
     """The record of one run. Refuses runs on the stand-in images, and a record that is too large.
 
     recipe       everything that determines the run, the schedules' data included (plain JSON values)
@@ -96,7 +96,7 @@ def made(experiment, name, seed, tier, recipe, history, environment, sources, se
     kept = thin(history, most_steps)
     steps = {key: [_rounded(x) for x in np.asarray(column).tolist()] for key, column in kept.steps.items()}
     content = {
-        "schema": SCHEMA, "experiment": experiment, "name": name, "seed": seed, "tier": tier, "recipe": recipe,
+        "schema": SCHEMA, "experiment": experiment, "name": name, "seed": seed, "recipe": recipe,
         "data": history.source, "environment": environment, "sources": sources, "seconds": round(seconds, 1),
         "epochs": [{key: _rounded(x) for key, x in row.items()} for row in kept.epochs], "steps": steps,
     }  # fmt: skip
@@ -160,6 +160,17 @@ def digest(content: dict) -> str:
     """SHA-256 over everything but the digest itself: a hand edit shows."""
     bare = {key: value for key, value in content.items() if key != "digest"}
     return hashlib.sha256(json.dumps(bare, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def same_outcome(one: Record, other: Record) -> bool:
+    """Whether two records are of one run that came out the same; when, where and how fast it ran is left out."""
+    return _outcome(one) == _outcome(other)
+
+
+def _outcome(record: Record) -> dict:
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in record.content["epochs"]]
+    left_out = ("seconds", "environment", "sources", "digest", "tier")
+    return {key: value for key, value in record.content.items() if key not in left_out} | {"epochs": rows}
 
 
 def source_hash(files) -> str:

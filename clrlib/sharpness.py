@@ -15,13 +15,19 @@ from clrlib import engine
 from clrlib.validate import count
 
 
-def sharpness(model, split, images: int = 256, iterations: int = 30, tolerance: float = 1e-2, seed: int = 0) -> float:
+def sharpness(
+    model, split, images: int = 256, iterations: int = 30, tolerance: float = 1e-2, seed: int = 0, relative: bool = False
+) -> float:
     """The largest Hessian eigenvalue of the mean cross-entropy on the first `images` images of `split`, not augmented.
 
     By power iteration on Hessian-vector products (Pearlmutter 1994), in the weights' own type, fp32 as a rule:
     v = H v / |H v|, until v . H v moves by less than `tolerance` of itself, or `iterations` are done. Batch norm uses
     the batch's own statistics, as in training; its running ones and the model's mode are given back.
     It finds the eigenvalue of largest size, whose sign is kept.
+
+    relative  of the Hessian in relative coordinates: each filter's weights in units of their own length (each other
+              parameter in units of its size). Batch norm makes the scale of a filter mean nothing, and the plain
+              eigenvalue falls with its square; this one does not move (after Kwon et al. 2021, arXiv:2102.11600, filter-wise)
     """
     chosen = split.subset(torch.arange(min(count("images", images, at_least=2), len(split))))
     inputs = images_of.normalise(chosen.images)
@@ -29,7 +35,21 @@ def sharpness(model, split, images: int = 256, iterations: int = 30, tolerance: 
     with engine.mode(model, training=True), _buffers_kept(model):
         loss = F.cross_entropy(engine.run(model, inputs), chosen.labels)
         gradients = torch.autograd.grad(loss, parameters, create_graph=True)
-        return _largest(lambda v: _product(gradients, parameters, v), parameters, count("iterations", iterations), tolerance, seed)
+        scales = [_filter_length(p) if relative else torch.ones_like(p) for p in parameters]
+
+        def product(vector):
+            image = _product(gradients, parameters, [scale * v for scale, v in zip(scales, vector)])
+            return [scale * part for scale, part in zip(scales, image)]
+
+        return _largest(product, parameters, count("iterations", iterations), tolerance, seed)
+
+
+def _filter_length(parameter):
+    """The length of each filter (first axis) of a weight, in the weight's shape; the size of each value of a vector."""
+    if parameter.ndim < 2:
+        return parameter.detach().abs()
+    lengths = parameter.detach().flatten(1).norm(dim=1)
+    return lengths.view(-1, *[1] * (parameter.ndim - 1)).expand_as(parameter)
 
 
 def _largest(product, like, iterations, tolerance, seed) -> float:

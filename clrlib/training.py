@@ -44,24 +44,27 @@ class Step(NamedTuple):
 
 
 def steps(
-    model: nn.Module, data, schedules: dict, epochs: int, recipe: Recipe = Recipe(), fast: bool | None = None, resume: dict | None = None
-) -> Iterator[Step]:
+    model: nn.Module, data, schedules: dict, epochs: int, recipe: Recipe = Recipe(), fast: bool | None = None,
+    resume: dict | None = None, evaluate_every: int = 1,
+) -> Iterator[Step]:  # fmt: skip
     """Train `model` in place on `data.train`, yielding after every step.
 
     schedules  "lr" (required), "momentum" and "weight_decay": a Schedule, a number, or any function of
                progress in [0, 1], which is asked before each step, so that a slider can be a schedule
     fast       True: the step of `fast.Fast`; False: operation by operation; None: fast where there is a GPU
     resume     what a step's `state()` returned, to go on from there
+    evaluate_every  measure on the held-out images after every so many epochs, and after the last one; 0: after the last alone
     Everything is checked when it is called, before any work. It stops early, after the epoch's row, once the loss is not finite.
     """
     count("epochs", epochs)
+    count("evaluate_every", evaluate_every, at_least=0)
     per_epoch = images_of.steps_per_epoch(len(data.train), recipe.batch_size)
     hyper_at = hyper_parameters(schedules, epochs * per_epoch)
     check_model(model, data.train)
-    return _steps(model, data, hyper_at, epochs, engine.resolved(recipe, data.train.images.device), fast, resume)
+    return _steps(model, data, hyper_at, epochs, engine.resolved(recipe, data.train.images.device), fast, resume, evaluate_every)
 
 
-def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume):
+def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume, evaluate_every):
     device = data.train.images.device
     engine.place(model, device, recipe.channels_last)
     train_step = memory.guarded(fast.make_step, model, data.train, recipe)(model, data.train, recipe, fast_wanted)
@@ -81,8 +84,11 @@ def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume):
             accuracies.append(accuracy)
             step += 1
             if i + 1 == len(plan):
-                row = _epoch_row(model, data, recipe, epoch, step, losses, accuracies, start)
+                row = _epoch_row(epoch, step, losses, accuracies, start)
                 over = not math.isfinite(row["train_loss"])
+                if over or epoch + 1 == epochs or (evaluate_every and (epoch + 1) % evaluate_every == 0):
+                    with train_step.measured():
+                        row["loss"], row["accuracy"] = evaluate(model, data.held_out, recipe.precision)
                 state = functools.partial(_state, model, train_step, epochs if over else epoch + 1)
             yield Step(step - 1, epoch, hyper, loss, accuracy, row, state, train_step.how)
         if over:
@@ -92,12 +98,12 @@ def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume):
 
 def fit(
     model, data, schedules: dict, epochs: int, recipe: Recipe = Recipe(), progress: bool = True, watch=None,
-    fast: bool | None = None, checkpoint=None,
+    fast: bool | None = None, checkpoint=None, evaluate_every: int = 1,
 ) -> History:  # fmt: skip
     """Train `model` in place and return its History: drain `steps`, keep the log, show a progress bar.
 
     watch       called with the History so far after each epoch, for a live plot
-    fast        as `steps` has it
+    fast, evaluate_every  as `steps` has them
     checkpoint  a file to keep the run in after each epoch. Called again with it, also after a kill, the run goes on
                 after its last whole epoch, and on the CPU ends bit for bit as if it had never stopped
     Interrupting it (the stop button, Ctrl-C) returns the history so far; the model keeps what it learned.
@@ -106,7 +112,7 @@ def fit(
     """
     run = checkpoints.identity(model, data, schedules, epochs, recipe) if checkpoint else None
     resume, history = checkpoints.load(checkpoint, run) if checkpoint else (None, History(source=data.source))
-    stepping = steps(model, data, schedules, epochs, recipe, fast, resume)
+    stepping = steps(model, data, schedules, epochs, recipe, fast, resume, evaluate_every)
     log, recording = [], torch.is_grad_enabled()  # log: of the epoch so far; the history has the rest
     total = epochs * images_of.steps_per_epoch(len(data.train), recipe.batch_size)
     with tqdm(total=total, initial=len(history), unit="step", disable=not progress, leave=False, file=sys.stdout, mininterval=0.2) as bar:
@@ -156,7 +162,8 @@ def check_model(model, split):
 
 def _show(bar, row, epochs, held_out_name):
     """An epoch's row on the progress bar; within an epoch nothing is read off the device, which would make it wait."""
-    bar.set_description(f"epoch {row['epoch']}/{epochs}, {held_out_name} {row['accuracy']:.1f} %", refresh=False)
+    measured = f", {held_out_name} {row['accuracy']:.1f} %" if "accuracy" in row else ""
+    bar.set_description(f"epoch {row['epoch']}/{epochs}{measured}", refresh=False)
     bar.set_postfix(loss=f"{row['train_loss']:.3f}", accuracy=f"{row['train_accuracy']:.0f} %", refresh=False)
 
 
@@ -179,15 +186,17 @@ def _restore(model, train_step, state: dict) -> int:
         raise checkpoints.CheckpointError(f"the state to resume from does not fit this run: {error!r:.200}") from None
 
 
-def _epoch_row(model, data, recipe, epoch, step, losses, accuracies, start) -> dict:
-    """Read the epoch's losses off the device, in one go, and measure on the held-out images."""
+def _epoch_row(epoch, step, losses, accuracies, start) -> dict:
+    """Read the epoch's losses off the device, in one go."""
     train_loss, train_accuracy = torch.stack([torch.stack(losses), torch.stack(accuracies)]).mean(dim=1).tolist()
     seconds = time.perf_counter() - start
-    loss, accuracy = evaluate(model, data.held_out, recipe.precision)
     return {
-        "epoch": epoch + 1, "step": step, "train_loss": train_loss, "train_accuracy": 100 * train_accuracy,
-        "loss": loss, "accuracy": accuracy, "seconds": seconds,
-    }  # fmt: skip
+        "epoch": epoch + 1,
+        "step": step,
+        "train_loss": train_loss,
+        "train_accuracy": 100 * train_accuracy,
+        "seconds": seconds,
+    }
 
 
 def _columns(before, names, log) -> dict[str, np.ndarray]:

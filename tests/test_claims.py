@@ -13,7 +13,7 @@ def keep(experiment, name, accuracies, recipe=None, **columns):
         row = {"epoch": 1, "step": 98, "accuracy": accuracy, "train_accuracy": 50.0, "seconds": 2.0, **columns}
         log = History({"loss": np.ones(3), "lr": np.ones(3)}, [row])
         environment = {"machine": "CPU, X", "threads": 2, "precision": "fp32", "torch": "2"}
-        records.save(experiment, name, seed, "cpu", recipe or {"split": "report"}, log, environment, "abc", 3.0)
+        records.save(experiment, name, seed, recipe or {"split": "report"}, log, environment, "abc", 3.0)
 
 
 def test_the_interval_is_welchs_by_hand():
@@ -75,7 +75,7 @@ def test_a_rule_loses_what_lies_between_its_rate_and_the_best_peak(runs, monkeyp
     for peak, accuracy in ((0.1, 70.0), (1.0, 80.0), (10.0, 60.0)):
         keep("E2", f"tiny-peak-{peak:g}", [accuracy - 1, accuracy, accuracy + 1])
     log = History({"lr": np.geomspace(1e-3, 10, 60), "loss": np.linspace(2, 1, 60), "before": np.full(60, 2.0)})
-    records.save("E1", "tiny-100", 0, "cpu", {}, log, {}, "abc", 3.0)
+    records.save("E1", "tiny-100", 0, {}, log, {}, "abc", 3.0)
     answer = claims.suggest.Suggestion("valley", 10**-0.5, "")
     monkeypatch.setattr(
         claims.suggest, "suggest_all", lambda lrs, losses: {"valley": answer, "slide": claims.suggest.Suggestion("slide", None, "")}
@@ -123,7 +123,7 @@ def test_batches_are_read_by_rule_and_size_and_the_shared_run_is_in_both(runs):
 def test_sweeps_by_batch_leave_the_other_range_tests_out(runs):
     for name, steps in (("100", 5), ("batch-2048", 6), ("batch-128", 4), ("50", 3), ("wd-0", 3)):
         log = History({"lr": np.geomspace(1e-3, 10, steps), "loss": np.ones(steps), "before": np.ones(steps)})
-        records.save("E1", f"tiny-{name}", 0, "cpu", {}, log, {}, "abc", 3.0)
+        records.save("E1", f"tiny-{name}", 0, {}, log, {}, "abc", 3.0)
     assert {size: len(test.lrs) for size, test in claims.sweeps_by_batch("cpu").items()} == {128: 4, 512: 5, 2048: 6}
 
 

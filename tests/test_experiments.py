@@ -16,9 +16,9 @@ from clrlib.training import Recipe, fit
 
 PLAIN = Recipe(batch_size=16, precision="fp32")
 SHORT = Run(
-    "E9", "short", "cpu", "two epochs", epochs=2, schedules={"lr": s.one_cycle(0.01, 0.1), "weight_decay": 5e-4}, recipe=PLAIN, seeds=2
+    "E9", "short", "two epochs", epochs=2, schedules={"lr": s.one_cycle(0.01, 0.1), "weight_decay": 5e-4}, recipe=PLAIN, seeds=2
 )
-SWEPT = Run("E9", "swept", "cpu", "a sweep", epochs=0, recipe=PLAIN, sweep={"low": 1e-4, "high": 0.1, "steps": 6, "sweep": "exponential"})
+SWEPT = Run("E9", "swept", "a sweep", epochs=0, recipe=PLAIN, sweep={"low": 1e-4, "high": 0.1, "steps": 6, "sweep": "exponential"})
 
 
 # --- declarations -----------------------------------------------------------------------------------------
@@ -29,7 +29,7 @@ def test_a_declaration_is_plain_json_that_determines_the_run(run):
     config = run.config()
     assert json.loads(json.dumps(config)) == config and "seed" not in config
     assert run.name == records.path_of(run.experiment, run.name, 0).stem.removesuffix("-s0") and run.about and run.seeds >= 1
-    assert run.model in models.MODELS and run.split in ("report", "choose") and (run.epochs == 0) == (run.sweep is not None)
+    assert run.network in models.MODELS and run.split in ("report", "choose") and (run.epochs == 0) == (run.sweep is not None)
     total = (
         run.sweep["steps"]
         if run.sweep
@@ -57,6 +57,7 @@ def test_the_articles_run_is_declared_as_the_article_has_it():
     "call, message",
     [
         (lambda: experiments.declared("E99"), "'E99' is unknown: choose one of E1"),
+        (lambda: experiments.declared(network="huge"), "network 'huge' is unknown: choose one of resnet20"),
         (lambda: experiments.find("E1", "nope"), "E1 has no run 'nope': it has tiny-100"),
     ],
 )
@@ -65,9 +66,9 @@ def test_an_unknown_name_is_named_with_the_choices(call, message):
         call()
 
 
-def test_declarations_are_filtered_by_experiment_and_tier():
+def test_declarations_are_filtered_by_experiment_and_network():
     assert {run.experiment for run in experiments.declared("E3")} == {"E3"}
-    assert {run.tier for run in experiments.declared(tier="cpu")} == {"cpu"}
+    assert {run.network for run in experiments.declared(network="tiny")} == {"tiny"}
     assert len(experiments.declared()) == len(DECLARED)
 
 
@@ -151,7 +152,7 @@ def test_a_kept_record_is_whole_and_as_declared(path):
     record = records.load(path)
     assert record.content["experiment"] == path.parent.name and record.content["data"] == "CIFAR-10"
     run = experiments.find(path.parent.name, record.name)
-    assert record.recipe == run.config() and record.seed < run.seeds, "stale: record it anew, or delete it"
+    assert record.recipe == run.config() and record.seed in run.every_seed, "stale: record it anew, or delete it"
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -189,7 +190,8 @@ def test_a_run_after_another_goes_on_with_its_network(data, monkeypatch):
         fit(model, data, run.schedules, 1, replace(PLAIN, seed=2), progress=False)
     by_hand = fit(model, data, third.schedules, 2, replace(PLAIN, seed=2), progress=False)
     assert history.steps["loss"].tolist() == by_hand.steps["loss"].tolist()
-    assert recording.work(third) == (1 + 1 + 2) * 50_000 and third.config()["after"] == "second" and "after" not in first.config()
+    assert recording.work(third) == pytest.approx((1 + 1 + 2) * (50_000 + 10_000 / 3))
+    assert third.config()["after"] == "second" and "after" not in first.config()
 
 
 def test_fewer_images_are_fewer_and_of_every_class_alike(data, monkeypatch):
@@ -200,7 +202,7 @@ def test_fewer_images_are_fewer_and_of_every_class_alike(data, monkeypatch):
 
 
 def test_sharpness_is_measured_after_every_epoch_and_changes_no_number(data):
-    plain, measured = (recording.perform(replace(SHORT, sharpness=sharp), data, 0, progress=False) for sharp in (False, True))
+    plain, measured = (recording.perform(replace(SHORT, sharpness=sharp), data, 0, progress=False) for sharp in ("", "hessian"))
     assert measured.steps["loss"].tolist() == plain.steps["loss"].tolist()
     assert all(row["sharpness"] > 0 for row in measured.epochs) and "sharpness" not in plain.epochs[0]
 
@@ -239,8 +241,71 @@ def test_a_results_file_gives_the_same_records_again(runs, real, tmp_path, monke
     monkeypatch.setenv("CLR_RUNS", str(tmp_path / "elsewhere"))
     with open(file, "a") as end:
         end.write(file.read_text()[:200].split("\n")[0])  # the machine went away while it wrote
-    assert [path.read_text() for path in recording.collect(file)] == texts
-    assert [path.parent.parent for path in recording.collect(file)] == [tmp_path / "elsewhere"] * 2
+    collected = recording.collect(file)
+    assert [path.read_text() for path in collected] == texts
+    assert [path.parent.parent for path in collected] == [tmp_path / "elsewhere"] * 2
+
+
+def test_a_result_that_is_there_passes_if_it_came_out_the_same(runs, real, tmp_path):
+    file = tmp_path / "results.jsonl"
+    path = recording.record(SHORT, 0, "cpu", progress=False, results=file)
+    before = path.read_bytes()
+    content = json.loads(file.read_text())
+    elsewhere = content | {"seconds": 7.0, "environment": {"machine": "another"}, "sources": "f" * 16}
+    elsewhere["epochs"] = [row | {"seconds": 1.0} for row in content["epochs"]]
+    elsewhere["digest"] = records.digest(elsewhere)
+    file.write_text(f"{json.dumps(content)}\n{json.dumps(elsewhere)}\n")
+    assert recording.collect(file) == [] and path.read_bytes() == before
+    path.unlink()
+    assert recording.collect(file) == [path] and path.read_bytes() == before, "the first of the two"
+
+
+@pytest.mark.parametrize("where", ["beside the record", "twice in the file"])
+def test_a_result_that_came_out_otherwise_is_refused_before_anything_is_written(where, runs, real, tmp_path):
+    file = tmp_path / "results.jsonl"
+    path = recording.record(SHORT, 0, "cpu", progress=False, results=file)
+    content = json.loads(file.read_text())
+    other = content | {"epochs": [row | {"accuracy": 1.0} for row in content["epochs"]]}
+    other["digest"] = records.digest(other)
+    fresh = recording.record(SHORT, 1, "cpu", progress=False)
+    lines = [fresh.read_text().replace("\n", ""), json.dumps(other)]
+    if where == "twice in the file":
+        path.unlink()
+        lines.insert(0, json.dumps(content))
+    fresh.unlink()
+    file.write_text("\n".join(lines) + "\n")
+    with pytest.raises(records.RecordError, match="short-s0 of results.jsonl differs"):
+        recording.collect(file)
+    assert not fresh.exists()
+
+
+# --- shards -----------------------------------------------------------------------------------------------------
+
+
+def test_shards_part_what_is_declared_and_are_about_equal():
+    runs = experiments.declared(network="resnet56")
+    everything = sorted((run.experiment, run.name, seed) for run in runs for seed in run.every_seed)
+    parts = [recording.shard(runs, i, 8) for i in range(1, 9)]
+    assert sorted((run.experiment, run.name, seed) for part in parts for run, seed in part) == everything
+    loads = [sum(recording.work(run) for run, _ in part) for part in parts]
+    assert max(loads) - min(loads) < 0.05 * max(loads)
+    where = {(run.name, seed): i for i, part in enumerate(parts) for run, seed in part}
+    for run in runs:
+        for seed in run.every_seed:
+            assert not run.after or where[run.name, seed] == where[f"resnet56-{run.after}", seed]
+
+
+def test_a_shard_does_not_depend_on_what_is_recorded(runs, real, monkeypatch):
+    declare(monkeypatch, SHORT, SWEPT)
+    before = recording.shard([SHORT, SWEPT], 1, 2)
+    recording.record(SHORT, 0, "cpu", progress=False)
+    assert recording.shard([SHORT, SWEPT], 1, 2) == before
+
+
+@pytest.mark.parametrize("i, n", [(0, 2), (3, 2), (1, 0)])
+def test_a_shard_that_is_none_is_refused(i, n):
+    with pytest.raises(ValueError, match=f"shard {i}/{n} is none"):
+        recording.shard([SHORT], i, n)
 
 
 def test_an_edited_results_file_is_refused_whole(runs, real, tmp_path, monkeypatch):
@@ -260,7 +325,7 @@ def test_the_time_a_run_takes_here_comes_from_this_machines_records(runs, real, 
     assert recording.seconds_per_image(SHORT, "cpu") is None
     path = recording.record(SHORT, 0, "cpu", progress=False)
     record = records.load(path)
-    assert recording.seconds_per_image(SHORT, "cpu") == pytest.approx(record.content["seconds"] / 100_000)
+    assert recording.seconds_per_image(SHORT, "cpu") == pytest.approx(record.content["seconds"] / (2 * (50_000 + 10_000 / 3)))
     monkeypatch.setattr(recording.engine, "machine_name", lambda device: "another")
     assert recording.seconds_per_image(SHORT, "cpu") is None
 

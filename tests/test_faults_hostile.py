@@ -277,7 +277,7 @@ columns = st.dictionaries(st.sampled_from(["lr", "loss", "before"]), st.lists(le
 @given(st.sampled_from([*records.FIELDS, "more"]), st.one_of(plain, rows, columns))
 def test_a_record_of_a_stranger_is_read_whole_or_refused(field, value):
     history = History({"lr": np.array([0.1, 0.2]), "loss": np.ones(2)}, [{"epoch": 1, "accuracy": 50.0, "seconds": 1.0}])
-    content = records.made("E9", "one", 0, "cpu", {}, history, {}, "abc", 1.0).content | {field: value}
+    content = records.made("E9", "one", 0, {}, history, {}, "abc", 1.0).content | {field: value}
     record = outcome(records.parse, json.dumps(content | {"digest": records.digest(content)}), "there")
     if record is not None:
         kept = thin(record.history)

@@ -20,9 +20,9 @@ from clrlib.experiments import Run
 from clrlib.training import Recipe
 
 LR = {"lr": s.one_cycle(0.01, 0.1), "momentum": s.one_cycle_momentum()}
-TRAINED = Run("E9", "trained", "cpu", "", epochs=30, schedules=LR, recipe=Recipe(batch_size=16, precision="fp32"))
+TRAINED = Run("E9", "trained", "", epochs=30, schedules=LR, recipe=Recipe(batch_size=16, precision="fp32"))
 SWEPT = Run(
-    "E9", "swept", "cpu", "", epochs=0, recipe=TRAINED.recipe, sweep={"low": 1e-4, "high": 0.1, "steps": 60, "sweep": "exponential"}
+    "E9", "swept", "", epochs=0, recipe=TRAINED.recipe, sweep={"low": 1e-4, "high": 0.1, "steps": 60, "sweep": "exponential"}
 )
 
 
@@ -169,6 +169,7 @@ def test_a_line_that_a_kill_cut_off_gives_way_to_the_next(share, tmp_path, monke
     first, second = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(first + second[: int(share * len(second))])
     recording.append(file, records.load(paths[1]))
+    monkeypatch.setenv("CLR_RUNS", str(tmp_path / "elsewhere"))
     assert file.read_bytes() == first + second and [path.name for path in recording.collect(file)] == ["swept-s0.json", "swept-s1.json"]
     recording._data.cache_clear()
     survived(__name__)

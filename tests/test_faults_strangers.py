@@ -24,7 +24,7 @@ def nothing_outside(tmp_path, monkeypatch):
 def content(**changes):
     """A record's content with these changes, its digest made to fit: it is no signature, a stranger can compute it."""
     history = History({"lr": np.linspace(0.1, 0.2, 4), "loss": np.ones(4)}, [dict(ROW)])
-    made = records.made("E9", "one", 0, "cpu", {"split": "report"}, history, {"torch": "2"}, "abc", 1.0).content | changes
+    made = records.made("E9", "one", 0, {"split": "report"}, history, {"torch": "2"}, "abc", 1.0).content | changes
     try:
         return made | {"digest": records.digest(made)}
     except (ValueError, RecursionError):
@@ -48,7 +48,7 @@ TEXTS = {
     "NaN": json.dumps(content()).replace("1.4", "NaN"), "Infinity": json.dumps(content()).replace("1.4", "-Infinity"),
     "1e999": json.dumps(content()).replace("1.4", "1e999"),
     "keys twice": json.dumps(content()).replace('{"schema": 1', '{"schema": 1, "seed": 7, "schema": 1'),
-    "too large": json.dumps(content(tier="x" * 100_000)), "large with spaces": json.dumps(content()) + " " * 100_000,
+    "too large": json.dumps(content(sources="x" * 100_000)), "large with spaces": json.dumps(content()) + " " * 100_000,
 }  # fmt: skip
 CONTENTS = {
     "schema 0": {"schema": 0}, "schema 2": {"schema": 2},

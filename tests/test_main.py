@@ -52,7 +52,7 @@ def test_the_time_left_goes_with_the_images_still_to_train(recorded, monkeypatch
 
     monkeypatch.setattr(recording, "record", slow)
     monkeypatch.setattr("clrlib.__main__.time.monotonic", lambda: clock[0])
-    assert main(["record", "E13", "--tier", "cpu", "--seeds", "1"]) == 0
+    assert main(["record", "E13", "--network", "tiny", "--seeds", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()  # three runs of 8 epochs on 45,000 images, then 9 on 50,000
     assert [line.rsplit("about ")[-1] for line in lines[1:]] == ["26 min left", "18 min left", "10 min left", "0 min left"]
 
@@ -131,7 +131,7 @@ def test_an_unknown_notebook_is_an_error(capsys):
     assert "error: 99_none.ipynb: no such notebook" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("args", [[], ["train"], ["record", "--tier", "tpu"], ["record", "--seeds", "many"]])
+@pytest.mark.parametrize("args", [[], ["train"], ["record", "--seeds", "many"]])
 def test_a_command_that_does_not_exist_shows_how_to_use_it(args, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)

@@ -23,7 +23,7 @@ def record(name, accuracies):
     for seed, accuracy in enumerate(accuracies):
         row = {"epoch": 1, "step": 3, "accuracy": accuracy, "seconds": 10.0 + 2 * seed}
         where = {"machine": "CPU, made up", "threads": 2, "precision": "fp32", "torch": "2.0"}
-        records.save("E3", name, seed, "cpu", {"split": "report"}, History({"loss": np.ones(3)}, [row]), where, "", 1.0)
+        records.save("E3", name, seed, {"split": "report"}, History({"loss": np.ones(3)}, [row]), where, "", 1.0)
 
 
 # --- normalised ---------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_numbers_are_computed_from_the_records(runs):
 
 def test_what_the_articles_notebook_would_have_printed_is_a_running_mean(runs):
     rows = [{"epoch": i, "train_accuracy": train, "accuracy": test} for i, train, test in ((1, 40.0, 46.0), (2, 70.0, 64.0))]
-    records.save("E8", "a", 0, "cpu", {}, History({"loss": np.ones(3)}, rows), {}, "", 1.0)
+    records.save("E8", "a", 0, {}, History({"loss": np.ones(3)}, rows), {}, "", 1.0)
     assert stamped("<!--=E8/a:printed--><!--/-->") == "<!--=E8/a:printed-->55.00 (n = 1)<!--/-->"
 
 
@@ -88,7 +88,7 @@ def test_a_rule_is_read_off_the_recorded_sweep(runs):
     rates = np.geomspace(1e-4, 1, 60)
     losses = (np.log10(rates) + 1) ** 2 + 1
     log = History({"lr": rates, "loss": losses, "before": np.full(60, 10.0)})
-    records.save("E1", "swept", 0, "cpu", {}, log, {}, "", 1.0, most_steps=400)
+    records.save("E1", "swept", 0, {}, log, {}, "", 1.0, most_steps=400)
     assert stamped("<!--=E1/swept:minimum/10-->?<!--/-->") == f"<!--=E1/swept:minimum/10-->{minimum(rates, losses).rate:.2g}<!--/-->"
 
 

@@ -19,7 +19,7 @@ def history(n=50, source="CIFAR-10"):
 
 
 def saved(name="one", seed=0, log=None, **kwargs):
-    return records.save("E1", name, seed, "cpu", RECIPE, log or history(), {"torch": "2"}, "abc", 3.456, **kwargs)
+    return records.save("E1", name, seed, RECIPE, log or history(), {"torch": "2"}, "abc", 3.456, **kwargs)
 
 
 def edited(path, change):

@@ -66,3 +66,34 @@ def test_it_changes_nothing_in_the_model(make_split):
 def test_a_measurement_needs_images_and_iterations(wrong, make_split):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
         sharpness(small(), make_split(20), **wrong)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_relative_it_is_the_largest_eigenvalue_between_the_filters_lengths(seed, make_split):
+    split, model = make_split(20, seed=seed), small(seed)
+    model(normalise(split.images))
+    model.double()
+    lengths = []
+    for p in model.parameters():
+        rows = p.detach().flatten(1) if p.ndim > 1 else p.detach()[:, None]
+        lengths.append((rows.square().sum(1, keepdim=True).sqrt().expand_as(rows)).flatten())
+    scale = torch.cat(lengths)
+    values = torch.linalg.eigvalsh(scale[:, None] * whole_hessian(model, split) * scale)
+    expected = values[values.abs().argmax()]
+    found = sharpness(model, split, images=20, iterations=800, tolerance=1e-9, relative=True)
+    assert found == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_relative_sharpness_does_not_move_with_the_scale_that_batch_norm_takes_out(make_split):
+    split, model = make_split(20), small()
+    model(normalise(split.images))
+    model.double()
+    model[1].eps = 1e-12
+    measures = {}
+    for factor in (1.0, 4.0):
+        with torch.no_grad():
+            model[0].weight.mul_(factor)
+            model[0].bias.mul_(factor)
+        measures[factor] = [sharpness(model, split, 20, 500, 1e-8, relative=relative) for relative in (True, False)]
+    assert measures[4.0][0] == pytest.approx(measures[1.0][0], rel=1e-4)
+    assert measures[4.0][1] != pytest.approx(measures[1.0][1], rel=1e-2), "the plain one moves"
