@@ -11,7 +11,6 @@ import symtable
 from collections import Counter
 from pathlib import Path
 
-from clrlib import imports
 from clrlib.files import ROOT
 
 CHAPTERS = ROOT / "notebooks"
@@ -22,8 +21,7 @@ NO_TORCH = (
 
 
 def load_ipython_extension(shell):
-    """From now on, a name or a PyTorch that is missing is explained below the traceback; an interrupt waits for large imports."""
-    imports.shield(shell)
+    """From now on, a name or a PyTorch that is missing is explained below the traceback."""
     shell.set_custom_exc((NameError, ModuleNotFoundError), explain)
 
 

@@ -1,4 +1,4 @@
-"""What fits into a GPU's memory: the largest batch, and an error that names it."""
+"""What fits into a GPU's memory: the largest batch."""
 
 from __future__ import annotations
 
@@ -54,31 +54,11 @@ def fits(model, split, recipe, batch_size: int) -> bool:
         give_back()
 
 
-def guarded(work, model, split, recipe):
-    """`work`, with an out-of-memory error that says which batch size would have fitted."""
-
-    def call(*args, **kwargs):
-        try:
-            return work(*args, **kwargs)
-        except torch.OutOfMemoryError:
-            pass  # the error holds the frames that hold the tensors: let go of it first
-        raise RuntimeError(_advice(model, split, recipe))
-
-    return call
-
-
 def give_back():
     """Return the memory that nothing uses any more to the GPU."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _advice(model, split, recipe) -> str:
-    give_back()
-    size = largest_batch(model, split, recipe, most=recipe.batch_size - 1)
-    said = f"batch_size={recipe.batch_size} does not fit into the GPU's memory"
-    return f"{said}; {size} would: Recipe(batch_size={size})" if size else f"{said}, and no smaller one would: take a smaller network"
 
 
 def _two_steps(model, split, recipe):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from clrlib import checkpoints, engine, fast, memory
+from clrlib import checkpoints, engine, fast
 from clrlib import data as images_of
 from clrlib.history import History
 from clrlib.recipe import Recipe
@@ -67,9 +67,8 @@ def steps(
 def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume, evaluate_every):
     device = data.train.images.device
     engine.place(model, device, recipe.channels_last)
-    train_step = memory.guarded(fast.make_step, model, data.train, recipe)(model, data.train, recipe, fast_wanted)
+    train_step = fast.make_step(model, data.train, recipe, fast_wanted)
     first = _restore(model, train_step, resume) if resume else 0
-    take_step = memory.guarded(train_step, model, data.train, recipe)
     if train_step.preparing > 1:
         print(f"The step is {train_step.how}: that took {train_step.preparing:.0f} s, which the times below leave out.")
     step = first * images_of.steps_per_epoch(len(data.train), recipe.batch_size)
@@ -79,7 +78,7 @@ def _steps(model, data, hyper_at, epochs, recipe, fast_wanted, resume, evaluate_
         plan = images_of.plan_epoch(len(data.train), recipe.batch_size, recipe.seed, epoch, device)
         for i in range(len(plan)):
             hyper = hyper_at(step)
-            loss, accuracy = take_step(plan, i, hyper)
+            loss, accuracy = train_step(plan, i, hyper)
             losses.append(loss)
             accuracies.append(accuracy)
             step += 1

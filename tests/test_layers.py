@@ -10,12 +10,12 @@ import pytest
 import clrlib
 
 ORDER = (
-    "imports", "files", "cells", "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest",
+    "files", "cells", "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest",
     "recipe", "audit",  # numpy only
     "measuring", "jobs", "profiles", "records", "experiments", "claims", "results", "figures", "plots", "live_plots", "dots",
     "cycles", "noise", "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses",
     "checks",  # no torch
-    "cifar10", "data", "models", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
+    "cifar10", "data", "models", "schedule_free", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
     "sharpness", "live", "budget", "recording", "address", "notebooks", "__main__",
 )  # fmt: skip
 READING = ORDER[: ORDER.index("cifar10")]

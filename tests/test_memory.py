@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clrlib import engine, fast, memory
-from clrlib.training import Recipe, fit
+from clrlib import engine, memory
+from clrlib.training import Recipe
 
 PLAIN = Recipe(batch_size=16, precision="fp32")
 
@@ -22,45 +22,19 @@ def test_the_search_finds_the_largest_multiple_of_eight_in_few_tries(most, limit
     assert len(tries) == len(set(tries)) <= 2 * most.bit_length() + 1 and all(0 < size <= most and size % 8 == 0 for size in tries)
 
 
-def too_large_above(limit, monkeypatch):
-    """A GPU with room for `limit` images: the eager step refuses more, as CUDA's allocator does."""
+@pytest.mark.parametrize("room", [0, 15, 30])
+def test_a_step_that_is_refused_does_not_fit(room, data, small_model, monkeypatch):
+    """A GPU with room for so many images: the eager step refuses more, as CUDA's allocator does."""
     step = engine.train_step
 
     def refusing(model, optimizer, scaler, images, *rest):
-        if len(images) > limit:
+        if len(images) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return step(model, optimizer, scaler, images, *rest)
 
     monkeypatch.setattr(engine, "train_step", refusing)
-    monkeypatch.setattr(memory, "largest_batch", lambda model, split, recipe, most: memory.largest_that_fits(
-        lambda size: memory.fits(model, split, recipe, size), most))  # fmt: skip
-
-
-def test_out_of_memory_names_the_batch_that_would_fit(data, small_model, monkeypatch):
-    too_large_above(30, monkeypatch)
-    model = small_model()
-    before = [p.detach().clone() for p in model.parameters()]
-    with pytest.raises(RuntimeError, match=r"batch_size=48 does not fit into the GPU's memory; 24 would: Recipe\(batch_size=24\)"):
-        fit(model, data, {"lr": 0.1}, 1, replace(PLAIN, batch_size=48), progress=False)
-    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before))
-    assert len(fit(model, data, {"lr": 0.1}, 1, replace(PLAIN, batch_size=24), progress=False)) == 3
-
-
-def test_where_nothing_fits_it_says_so(data, small_model, monkeypatch):
-    too_large_above(0, monkeypatch)
-    with pytest.raises(RuntimeError, match="no smaller one would: take a smaller network"):
-        fit(small_model(), data, {"lr": 0.1}, 1, PLAIN, progress=False)
-
-
-def test_out_of_memory_while_preparing_is_named_too(data, small_model, monkeypatch):
-    too_large_above(30, monkeypatch)
-
-    def make(*args):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(fast, "make_step", make)
-    with pytest.raises(RuntimeError, match="48 does not fit .* 24 would"):
-        fit(small_model(), data, {"lr": 0.1}, 1, replace(PLAIN, batch_size=48), progress=False)
+    largest = memory.largest_that_fits(lambda size: memory.fits(small_model(), data.train, PLAIN, size), 48)
+    assert largest == room // 8 * 8
 
 
 def test_trying_a_size_changes_neither_model_nor_random_state(data, small_model):
