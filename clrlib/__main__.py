@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 
 
 def main(argv=None) -> int:
@@ -91,11 +90,9 @@ def record(args):
     mine = {(run.experiment, run.name, seed) for run, seed in recording.shard(runs, *_part(args.shard))}
     todo = [(run, seed) for run, seed in recording.missing(runs) if (run.experiment, run.name, seed) in mine]
     print(f"{len(todo)} of {len(mine)} runs to do", flush=True)
-    left, start = [recording.work(run) for run, _ in todo], time.monotonic()
     for i, (run, seed) in enumerate(todo):
         path = recording.record(run, seed, progress=sys.stdout.isatty(), results=args.results)
-        minutes = (time.monotonic() - start) / sum(left[: i + 1]) * sum(left[i + 1 :]) / 60
-        print(f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}, about {minutes:.0f} min left", flush=True)
+        print(f"{i + 1}/{len(todo)} {path.parent.name}/{path.name}", flush=True)
 
 
 def _part(text: str | None) -> tuple[int, int]:

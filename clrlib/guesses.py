@@ -93,7 +93,7 @@ def kept_guesses() -> dict[str, list[float]]:
     try:
         found = json.loads(_file().read_text(encoding="utf-8"))
         found = {key: [float(x) for x in values] for key, values in found.items() if len(values) == 3 and float(values[2]) > 0}
-    except (OSError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError):  # not there yet, or not ours
         found = {}
     return {**found, **_unwritten}
 

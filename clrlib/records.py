@@ -137,7 +137,7 @@ def parse(text: str | bytes, where: str) -> Record:
         if len(text) > MOST_BYTES:
             raise RecordError(f"larger than {MOST_BYTES:,} bytes, so not a record")
         text = text.decode() if isinstance(text, bytes) else text
-        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_no_key_twice)
+        content = json.loads(text, parse_constant=_refuse_constant)
         _check(content)
         path_of(content["experiment"], content["name"], content["seed"])
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -220,11 +220,3 @@ def _rounded(x):
 
 def _refuse_constant(text):
     raise ValueError(f"{text} is not JSON")
-
-
-def _no_key_twice(pairs) -> dict:
-    """A reader's eye and a program may take different ones."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("it has a key twice")
-    return found

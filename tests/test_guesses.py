@@ -53,7 +53,7 @@ def test_the_tally_goes_along_to_other_chapters(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{", '{"a": 1}', '{"a": ["x", 1, 2]}', '{"a": [1, 2]}', "null", "[" * 100_000, '{"a": [1, 2, 0]}']
+    "content", ["", "[]", "{", '{"a": 1}', '{"a": ["x", 1, 2]}', '{"a": [1, 2]}', "null", '{"a": [1, 2, 0]}']
 )
 def test_a_broken_tally_is_begun_anew(content, new_reader):
     new_reader.write_text(content)

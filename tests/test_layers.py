@@ -15,8 +15,8 @@ ORDER = (
     "measuring", "jobs", "profiles", "records", "experiments", "claims", "results", "figures", "plots", "live_plots", "dots",
     "cycles", "noise", "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses",
     "checks",  # no torch
-    "cifar10", "data", "models", "schedule_free", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
-    "sharpness", "live", "budget", "recording", "address", "notebooks", "__main__",
+    "cifar10", "data", "models", "schedule_free", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training",
+    "range_test", "sharpness", "live", "budget", "recording", "address", "notebooks", "__main__",
 )  # fmt: skip
 READING = ORDER[: ORDER.index("cifar10")]
 FOLDER = Path(clrlib.__file__).parent

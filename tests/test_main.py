@@ -42,19 +42,17 @@ def test_record_runs_what_is_missing(args, expected, recorded, capsys):
     assert recorded == expected and f"{len(expected)} of {len(expected)} runs to do" in capsys.readouterr().out
 
 
-def test_the_time_left_goes_with_the_images_still_to_train(recorded, monkeypatch, capsys):
-    clock = [0.0]
-    pretend = recording.record
+def test_a_shard_records_its_part_and_the_parts_make_the_whole(recorded, capsys):
+    for part in ("1/3", "2/3", "3/3"):
+        assert main(["record", "E8", "--network", "tiny", "--shard", part]) == 0
+    wanted = [(run.name, seed) for run in DECLARED if run.experiment == "E8" and run.network == "tiny" for seed in run.every_seed]
+    assert sorted(recorded) == sorted(wanted)
 
-    def slow(run, seed, **kwargs):
-        clock[0] += 60 * run.epochs
-        return pretend(run, seed, **kwargs)
 
-    monkeypatch.setattr(recording, "record", slow)
-    monkeypatch.setattr("clrlib.__main__.time.monotonic", lambda: clock[0])
-    assert main(["record", "E13", "--network", "tiny", "--seeds", "1"]) == 0
-    lines = capsys.readouterr().out.splitlines()  # three runs of 8 epochs on 45,000 images, then 9 on 50,000
-    assert [line.rsplit("about ")[-1] for line in lines[1:]] == ["26 min left", "18 min left", "10 min left", "0 min left"]
+@pytest.mark.parametrize("part", ["3", "1/2/3", "a/b", "0/2", "3/2"])
+def test_a_shard_that_is_none_is_an_error(part, recorded, capsys):
+    assert main(["record", "E8", "--shard", part]) == 1
+    assert "error: " in capsys.readouterr().err and recorded == []
 
 
 def test_a_results_file_is_collected(monkeypatch, tmp_path, capsys):
