@@ -32,7 +32,7 @@ def test_the_list_has_a_line_per_declared_run_and_trains_nothing(recorded, capsy
 @pytest.mark.parametrize(
     "args, expected",
     [
-        (["E3", "--name", "tiny-momentum-0.9"], [("tiny-momentum-0.9", seed) for seed in range(3)]),
+        (["E3", "--name", "tiny-momentum-0.9"], [("tiny-momentum-0.9", seed) for seed in range(10)]),
         (["E3", "--name", "tiny-momentum-0.9", "--seeds", "1"], [("tiny-momentum-0.9", 0)]),
         (["E3", "--name", "nothing-of-this-name"], []),
     ],
