@@ -27,6 +27,7 @@ import numpy as np
 from .validate import count, floats, number, positive, shown
 
 MARGIN = 0.5  # points of accuracy: what lies within it doesn't matter
+RAREST = 1e-6  # of alpha and 1 - power: further out the noncentral t's series stop converging
 
 
 # --- one group of runs --------------------------------------------------------------------------------------
@@ -340,8 +341,8 @@ def _level(alpha, comparisons) -> float:
 
 
 def _check_power(power, alpha):
-    if not 0 < number(alpha, "alpha") < number(power, "power") < 1:
-        raise ValueError(f"need 0 < alpha < power < 1, got alpha={alpha} and power={power}")
+    if not RAREST <= number(alpha, "alpha") < number(power, "power") <= 1 - RAREST:
+        raise ValueError(f"need {RAREST:g} <= alpha < power < 1, got alpha={alpha} and power={power}")
 
 
 def _displacement(df: int, power: float, alpha: float) -> float:
@@ -349,7 +350,7 @@ def _displacement(df: int, power: float, alpha: float) -> float:
     scipy = _scipy_stats()
     from scipy.optimize import brentq
 
-    critical = scipy.t.ppf(1 - alpha / 2, df)
+    critical = scipy.t.isf(alpha / 2, df)
 
     def missing(shift):  # the lower tail as an upper one: nct's own is NaN far out
         return power - scipy.nct.sf(critical, df, shift) - scipy.nct.sf(critical, df, -shift)

@@ -420,12 +420,9 @@ def test_any_two_lists_give_a_finite_interval_about_the_difference_or_are_refuse
     found = outcome(MAKERS[name], a, b, alpha=alpha, comparisons=comparisons)
     if found is not None:
         assert np.isfinite([found.value, found.low, found.high, found.standard_error, found.df]).all()
-        slack = 1e-9 * max(1, *(abs(float(x)) for x in (*a, *b)))
-        assert (
-            found.low <= found.value + slack
-            and found.value <= found.high + slack
-            and found.n == (len(a), len(b[: found.n[1]]))
-        )
+        used = [float(x) for x in (*a, *b[: found.n[1]])]
+        slack = 1e-9 * max(1, *map(abs, used))
+        assert found.low - slack <= found.value <= found.high + slack and sum(found.n) == len(used)
 
 
 @hostile
