@@ -114,7 +114,7 @@ def collect(args):
 def show_list(runs):
     """A line per declared run: seeds there and wanted, the minutes that the rest takes here, and the result."""
     from clrlib import engine, recording
-    from clrlib.history import mean_and_spread
+    from clrlib.stats import mean_and_spread
 
     device = engine.pick_device()
     speeds = {run.network: recording.seconds_per_image(run, device) for run in runs}

@@ -6,26 +6,14 @@ A claim compares final accuracies of recorded runs. Its verdict follows from one
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from clrlib import measuring, records, suggest
+from clrlib import records, stats, suggest
 from clrlib.history import RangeTest
+from clrlib.stats import MARGIN, Difference
 
 NETS = {"cpu": "tiny", "gpu": "resnet56"}
-ENOUGH = 0.5  # points of accuracy below which two policies count as the same
-
-
-class Effect(NamedTuple):
-    """A difference of two means in points of accuracy (or what `Comparison.unit` says), with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self):
-        return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -33,6 +21,7 @@ class Comparison:
     """Run a against run b, each (experiment, name without the network).
 
     expected  "more", "less" or "same";  by: how much more or less it takes, in the column's unit
+    margin    within which two settings are the same, in that unit
     """
 
     about: str
@@ -41,12 +30,22 @@ class Comparison:
     expected: str = "more"
     by: float = 0.0
     column: str = "accuracy"
-    enough: float = ENOUGH
+    margin: float = MARGIN
 
-    def effect(self, tier: str) -> Effect | None:
-        """Mean of a minus mean of b; None unless both have two seeds or more."""
+    def runs(self, tier: str) -> tuple[np.ndarray, np.ndarray]:
+        """The column's last value of every recorded seed, of a and of b."""
         a, b = (last_values(experiment, f"{NETS[tier]}-{name}", self.column) for experiment, name in (self.a, self.b))
-        return difference(a, b) if min(len(a), len(b)) > 1 else None
+        return a, b
+
+    def effect(self, tier: str) -> Difference | None:
+        """Mean of a minus mean of b; None unless both have two seeds or more."""
+        a, b = self.runs(tier)
+        return stats.difference(a, b) if min(len(a), len(b)) > 1 else None
+
+    def detectable(self, tier: str) -> float:
+        """The smallest true difference that these numbers of runs find in 80 of 100 repeats, at their pooled spread."""
+        a, b = self.runs(tier)
+        return stats.detectable_difference(stats.pooled_spread(a, b), len(a), len(b))
 
 
 @dataclass(frozen=True)
@@ -64,34 +63,31 @@ def last_values(experiment: str, name: str, column: str = "accuracy") -> np.ndar
     return np.array([row[column] for row in rows if row.get(column) is not None], dtype=float)
 
 
-def difference(a, b) -> Effect:
-    """Mean of a minus mean of b with Welch's 95 % interval, which lets the two spreads differ.
-
-    With three seeds a side it is wide, as it should be (`measuring.welch`).
-    """
-    return Effect(*measuring.welch(a, b))
-
-
-def judge(effect: Effect | None, expected: str, by: float = 0.0, enough: float = ENOUGH) -> str:
+def judge(effect: Difference | None, expected: str, by: float = 0.0, margin: float = MARGIN) -> str:
     """ "holds", "fails", "open" where the interval does not decide, or "not recorded".
 
-    more, less  holds when the whole interval lies on that side of `by`; fails when it lies on the other side, or
-                within `enough` of it
-    same        holds when the whole interval lies within `enough` of 0; fails when none of it does
+    same        holds when the two are the same; fails when the whole interval lies outside the margin
+    more, less  holds when the two are different, on that side; fails when they are different on the other side, or
+                else the same. With `by`, different from that much: then being the same decides nothing
     """
     if effect is None:
         return "not recorded"
-    low, high = (effect.low, effect.high) if expected != "less" else (-effect.high, -effect.low)
-    near = -enough < low and high < enough
     if expected == "same":
-        return "holds" if near else "fails" if low > enough or high < -enough else "open"
-    return "holds" if low > by else "fails" if high < by or (near and not by) else "open"
+        return "holds" if effect.same(margin) else "fails" if _apart(effect, margin) else "open"
+    gain = -effect if expected == "less" else effect
+    if gain.low > by or gain.high < by:
+        return "holds" if gain.low > by else "fails"
+    return "fails" if not by and gain.same(margin) else "open"
 
 
-def judged(claim: Claim, tier: str) -> list[tuple[Comparison, Effect, str]]:
+def _apart(effect: Difference, margin: float) -> bool:
+    return effect.low > margin or effect.high < -margin
+
+
+def judged(claim: Claim, tier: str) -> list[tuple[Comparison, Difference, str]]:
     """Each comparison whose runs are recorded, with its effect and what `judge` says of it."""
     there = [(comparison, effect) for comparison in claim.comparisons if (effect := comparison.effect(tier))]
-    return [(c, effect, judge(effect, c.expected, c.by, c.enough)) for c, effect in there]
+    return [(c, effect, judge(effect, c.expected, c.by, c.margin)) for c, effect in there]
 
 
 def verdict(claim: Claim, tier: str) -> tuple[str, str]:
@@ -177,7 +173,7 @@ CLAIMS = (
     Claim(
         "The high rate in the middle leads to flatter minima", "article; Smith 2018",
         tuple(
-            Comparison(f"final sharpness against {about}", ("E11", "one-cycle"), ("E11", name), "less", column="sharpness", enough=0.0)
+            Comparison(f"final sharpness against {about}", ("E11", "one-cycle"), ("E11", name), "less", column="sharpness", margin=0.0)
             for about, name in (("step decay", "step"), ("constant 0.08", "constant-0.08"))
         ),
     ),
@@ -187,7 +183,7 @@ CLAIMS = (
 # --- the range test's rules, against whole runs at each peak ---------------------------------------------------------
 
 
-def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Effect]]:
+def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Difference]]:
     """Rule -> (its rate, its accuracy less the best recorded peak's, in points). {} where nothing is recorded.
 
     Between two recorded peaks the accuracy of each seed is read off a straight line in the logarithm of the rate.
@@ -199,7 +195,7 @@ def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Effect
     swept, best = RangeTest.of(tests), outcomes[:, outcomes.mean(axis=0).argmax()]
     answers = {rule: answer.rate for rule, answer in suggest.suggest_all(swept.lrs, swept.losses).items() if answer}
     read = {rule: np.array([np.interp(np.log(rate), np.log(rates), seed) for seed in outcomes]) for rule, rate in answers.items()}
-    return {rule: (rate, difference(read[rule], best)) for rule, rate in answers.items()}
+    return {rule: (rate, stats.difference(read[rule], best)) for rule, rate in answers.items()}
 
 
 def ground_truth(tier: str) -> tuple[np.ndarray, np.ndarray]:

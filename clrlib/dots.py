@@ -53,7 +53,7 @@ def lag(epochs: list[dict], printed, ax=None):
 
 @styled
 def effects(claims: list, reach: float = REACH, enough: float = 0.5):
-    """Each claim's comparisons as a dot (the effect) on a line (its 95 % interval): [(claim, [(about, Effect, verdict), ...]), ...].
+    """Each claim's comparisons as a dot (the effect) on a line (its 95 % interval): [(claim, [(about, Difference, verdict), ...]), ...].
 
     What lies beyond `reach` points is cut off there, with an arrow head; its numbers are written in any case. The grey
     band is what counts as the same.

@@ -107,13 +107,3 @@ def thin(history: History, most: int = 200) -> History:
     keep = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) if n else np.array([], int)
     steps = {"step": keep} | {name: np.asarray(column)[keep] for name, column in history.steps.items() if name != "step"}
     return History(steps, history.epochs, history.source)
-
-
-def mean_and_spread(values) -> str:
-    """ "85.13 ± 0.21 (n = 3)": the mean and the sample standard deviation; no spread for a single run."""
-    values = np.asarray(values, dtype=float)
-    if values.size == 0:
-        return "no runs"
-    if values.size == 1:
-        return f"{values[0]:.2f} (n = 1)"
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f} (n = {values.size})"

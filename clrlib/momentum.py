@@ -93,7 +93,7 @@ def match(momentum, constant: float, low: float = 0.08, high: float = 0.8, steps
 
 @styled
 def effects(found: dict, ax=None, same: float = 0.5, xlabel: str = "difference in test accuracy (points)"):
-    """Label -> claims.Effect, one row each: the difference as a dot with its 95 % interval, in another colour where it leaves out 0.
+    """Label -> stats.Difference, one row each: a dot with its 95 % interval, in another colour where it leaves out 0.
 
     same  a pale band of that many points on each side of 0: as good as no difference
     """
@@ -101,7 +101,7 @@ def effects(found: dict, ax=None, same: float = 0.5, xlabel: str = "difference i
     ax.axvspan(-same, same, color=SERIES[0], alpha=0.12, linewidth=0, zorder=0)
     ax.axvline(0, color=COLOURS["train"], linewidth=1)
     for i, effect in enumerate(found.values()):
-        colour = SERIES[0] if effect.low <= 0 <= effect.high else COLOURS["held_out"]
+        colour = COLOURS["held_out"] if effect.different else SERIES[0]
         ax.plot([effect.low, effect.high], [-i, -i], color=colour)
         ax.plot(effect.value, -i, "o", color=colour, markersize=6)
         ax.annotate(

@@ -7,8 +7,8 @@ import numpy as np
 from clrlib.claims import running_accuracy
 from clrlib.figures import COLOURS, DASHES, SERIES, axes, blank, styled
 from clrlib.history import History, smooth
-from clrlib.measuring import standard_error
 from clrlib.plots import _name_source
+from clrlib.stats import standard_error
 
 
 @styled

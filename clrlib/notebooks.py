@@ -14,7 +14,8 @@ import numpy as np
 
 from clrlib import address, claims, plots, records, results, suggest
 from clrlib.files import ROOT, write_atomically
-from clrlib.history import RangeTest, mean_and_spread
+from clrlib.history import RangeTest
+from clrlib.stats import mean_and_spread
 
 HERE = ROOT / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib import claims, records
-from clrlib.history import mean_and_spread
+from clrlib import claims, records, stats
+from clrlib.stats import mean_and_spread
 
 TIERS = {"cpu": "tiny net, CPU", "gpu": "ResNet-56, GPU"}
 
@@ -29,7 +29,9 @@ OURS = (
 
 def page() -> str:
     """The whole page, in Markdown. The same records give the same text."""
-    parts = (HEAD, beside(), CLAIMS_HEAD, claim_table(), RULES_HEAD, rule_table(), PRINTED_HEAD, printed_table(), RUNS_HEAD, run_table())
+    judged = (CLAIMS_HEAD, claim_table(), by_chance(), open_table())
+    measured = (RULES_HEAD, rule_table(), PRINTED_HEAD, printed_table(), RUNS_HEAD, run_table())
+    parts = (HEAD, beside(), *filter(None, judged), *measured)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -70,6 +72,29 @@ def claim_table() -> str:
         judged = [claims.verdict(claim, tier) for tier in TIERS]
         rows.append((claim.text, claim.source, where, *(f"**{word}**" + (f": {rests}" if rests else "") for word, rests in judged)))
     return table(("claim", "source", "experiments", *TIERS.values()), rows)
+
+
+def by_chance() -> str:
+    """Below the claims: how many comparisons each network has, and how many chance alone would call."""
+    said = []
+    for tier, net in TIERS.items():
+        judged = [line for claim in claims.CLAIMS for line in claims.judged(claim, tier)]
+        k = len({(comparison.a, comparison.b, comparison.column) for comparison, *_ in judged})
+        if k:
+            said.append(f"{net}: {k} comparisons, each counted once. {CHANCE.format(stats.false_alarms(k))}")
+    return "\n\n".join(said)
+
+
+def open_table() -> str:
+    rows = []
+    for tier, net in TIERS.items():
+        for claim in claims.CLAIMS:
+            for comparison, effect, word in claims.judged(claim, tier):
+                if word == "open":
+                    n, found = " and ".join(map(str, effect.n)), comparison.detectable(tier)
+                    rows.append((claim.text, comparison.about, net, effect, n, f"{found:.2f}"))
+    head = ("open claim", "comparison", "network", "difference", "n", "found in 80 of 100")
+    return f"{POWER}\n\n{table(head, rows)}" if rows else ""
 
 
 def rule_table() -> str:
@@ -123,9 +148,13 @@ training are wall time on the machine named, other work at times beside them."""
 CLAIMS_HEAD = f"""## The claims
 
 A difference is the first run's mean less the second's, in points of accuracy, with Welch's 95 % interval. A claim that one
-does better *holds* when the whole interval is above 0. It *fails* when the interval is below 0, or within {claims.ENOUGH} points of it.
-A claim that two do the same holds when the whole interval is within {claims.ENOUGH} points of 0. A claim *depends* when some of its parts
+does better *holds* when the whole interval is above 0. It *fails* when the interval is below 0, or within {stats.MARGIN} points of it.
+A claim that two do the same holds when the whole interval is within {stats.MARGIN} points of 0. A claim *depends* when some of its parts
 hold and others fail, and is *open* when an interval does not decide; with three seeds a side it often does not."""
+CHANCE = "If nothing differed, chance alone would call {:.1f} of them different: 5 % of intervals leave out the truth."
+POWER = """Where a comparison is open, the last column says what so many runs could find: the smallest true difference that a
+two-sample t-test calls different in 80 of 100 repeats, at the pooled spread of the two sides. Welch's interval, which is not
+told that the two spreads are one, finds it in 70 at n = 3."""
 RULES_HEAD = """## What the range test's rules lose
 
 Each rule reads a peak from the range test of 100 steps (E1). Whole runs at ten peaks (E2) say what that peak is worth, on

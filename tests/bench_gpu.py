@@ -25,7 +25,7 @@ from torchvision.datasets import CIFAR10
 
 from clrlib import cifar10, engine, experiments, fast, memory, models
 from clrlib import data as images_of
-from clrlib.history import mean_and_spread
+from clrlib.stats import mean_and_spread
 from clrlib.training import Recipe, fit
 
 BATCH = 512

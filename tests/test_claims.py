@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import nct, t
 
 from clrlib import claims, experiments, records, results
-from clrlib.claims import Claim, Comparison, Effect
+from clrlib.claims import Claim, Comparison
 from clrlib.history import History
+from clrlib.stats import Difference
 
 
 def keep(experiment, name, accuracies, recipe=None, **columns):
@@ -14,29 +18,6 @@ def keep(experiment, name, accuracies, recipe=None, **columns):
         log = History({"loss": np.ones(3), "lr": np.ones(3)}, [row])
         environment = {"machine": "CPU, X", "threads": 2, "precision": "fp32", "torch": "2"}
         records.save(experiment, name, seed, recipe or {"split": "report"}, log, environment, "abc", 3.0)
-
-
-def test_the_interval_is_welchs_by_hand():
-    a, b = np.array([81.2, 82.1, 81.7]), np.array([76.0, 77.9, 75.1, 76.4])
-    va, vb = a.var(ddof=1) / 3, b.var(ddof=1) / 4
-    freedom = (va + vb) ** 2 / (va**2 / 2 + vb**2 / 3)
-    from scipy.special import stdtrit  # the inverse of Student's distribution, another way than the tested one
-
-    half = stdtrit(freedom, 0.975) * np.sqrt(va + vb)
-    effect = claims.difference(a, b)
-    np.testing.assert_allclose(effect, (a.mean() - b.mean(), a.mean() - b.mean() - half, a.mean() - b.mean() + half))
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    random, hits = np.random.default_rng(0), 0
-    for _ in range(400):
-        effect = claims.difference(random.normal(1, 1, 3), random.normal(0, 2, 3))
-        hits += effect.low <= 1 <= effect.high
-    assert 0.92 <= hits / 400 <= 0.99
-
-
-def test_two_samples_without_spread_differ_exactly():
-    assert claims.difference([3.0, 3.0], [1.0, 1.0]) == (2.0, 2.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +32,17 @@ def test_two_samples_without_spread_differ_exactly():
     ],
 )  # fmt: skip
 def test_a_verdict_follows_from_the_interval(effect, expected, by, verdict):
-    assert claims.judge(Effect(*effect), expected, by) == verdict
+    assert claims.judge(Difference(*effect), expected, by) == verdict
+
+
+@given(st.floats(-3, 3), st.floats(0, 3), st.floats(0, 2))
+def test_less_is_more_the_other_way_round_and_no_claim_contradicts_its_words(value, reach, margin):
+    effect = Difference(value, value - reach, value + reach)
+    more, less, same = (claims.judge(effect, word, margin=margin) for word in ("more", "less", "same"))
+    assert less == claims.judge(-effect, "more", margin=margin) and same == claims.judge(-effect, "same", margin=margin)
+    assert ("holds" in (more, less)) == effect.different and (same == "holds") == effect.same(margin)
+    assert (more == less == "fails") == (effect.same(margin) and not effect.different)
+    assert (same == "fails") <= effect.different
 
 
 def test_without_runs_there_is_no_verdict(runs):
@@ -155,6 +146,28 @@ def test_a_recorded_run_is_in_the_page_with_all_that_makes_it_worth_believing(ru
     keep("E3", "tiny-momentum-0.9", [81.0, 82.0])
     row = next(line for line in results.page().splitlines() if line.startswith("| E3 | tiny-momentum-0.9 "))
     assert row == "| E3 | tiny-momentum-0.9 | test | 81.50 ± 0.71 | 2 | 98 | 2 | CPU, X, 2 threads, fp32, torch 2 |"
+
+
+def test_below_the_claims_stands_what_chance_calls_and_what_the_open_ones_could_find(runs, monkeypatch):
+    for name, values in {"a": [80.0, 81.0, 82.0], "b": [79.0, 81.0, 82.5], "c": [70.0, 71.0]}.items():
+        keep("E1", f"tiny-{name}", values)
+    near, far = (Comparison(f"against {name}", ("E1", "a"), ("E1", name)) for name in "bc")
+    again = Comparison("once more", ("E1", "a"), ("E1", "b"), "same")
+    monkeypatch.setattr(claims, "CLAIMS", (Claim("a wins", "us", (near, far)), Claim("a equals b", "us", (again,))))
+    page = results.page()
+    assert "tiny net, CPU: 2 comparisons, each counted once. If nothing differed, chance alone would call 0.1 of them" in page
+    assert "ResNet-56, GPU: " not in page
+    found = near.detectable("cpu")
+    shift = found / np.sqrt((1.0**2 + 1.75595**2) / 2 * 2 / 3)  # by hand: sample standard deviations 1 and 1.756
+    assert nct.sf(t.ppf(0.975, 4), 4, shift) == pytest.approx(0.8, abs=1e-4)
+    for claim, about in (("a wins", "against b"), ("a equals b", "once more")):
+        assert f"| {claim} | {about} | tiny net, CPU | {near.effect('cpu')} | 3 and 3 | {found:.2f} |" in page
+    assert page.count("| 3 and") == 2  # against c is decided
+
+
+def test_without_open_claims_nothing_is_said_of_them(runs, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", ())
+    assert results.POWER not in results.page() and "chance alone" not in results.page()
 
 
 def test_the_committed_page_is_what_the_records_give():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from clrlib import dots, plots
-from clrlib.claims import Effect
+from clrlib.stats import Difference
 
 RUNS = {
     "a": {"printed": [90.0, 92.0], "train": [99.0, 100.0], "test": [85.0, 86.0]},
@@ -18,9 +18,9 @@ DRAWN = {
     "lag": lambda: dots.lag(EPOCHS, [30, 50, 61]),
 }
 CLAIMS = [
-    ("One is better", [("against b", Effect(5.5, 1.6, 9.4), "holds"), ("against c", Effect(0.1, -0.6, 0.7), "open")]),
-    ("It collapses", [("far", Effect(-30.0, -33.0, -27.0), "holds"), ("wide", Effect(-2.0, -15.0, 11.0), "open")]),
-    ("It is worse", [("against d", Effect(2.0, 1.0, 3.0), "fails")]),
+    ("One is better", [("against b", Difference(5.5, 1.6, 9.4), "holds"), ("against c", Difference(0.1, -0.6, 0.7), "open")]),
+    ("It collapses", [("far", Difference(-30.0, -33.0, -27.0), "holds"), ("wide", Difference(-2.0, -15.0, 11.0), "open")]),
+    ("It is worse", [("against d", Difference(2.0, 1.0, 3.0), "fails")]),
 ]
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clrlib.history import History, RangeTest, mean_and_spread, smooth, thin
+from clrlib.history import History, RangeTest, smooth, thin
 
 
 def row(epoch, accuracy, seconds=2.0):
@@ -69,14 +69,6 @@ def test_thin_keeps_first_and_last_and_spreads_the_rest(n, most):
         assert index[0] == 0 and index[-1] == n - 1
     if n > 1:
         assert np.ptp(np.diff(index)) <= 1
-
-
-@pytest.mark.parametrize(
-    "values, text",
-    [([], "no runs"), ([85.128], "85.13 (n = 1)"), ([1, 2, 3], "2.00 ± 1.00 (n = 3)"), (np.array([85.0, 86.0]), "85.50 ± 0.71 (n = 2)")],
-)
-def test_mean_and_spread_is_the_sample_standard_deviation(values, text):
-    assert mean_and_spread(values) == text
 
 
 # --- range tests ------------------------------------------------------------------------------------------------------

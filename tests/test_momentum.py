@@ -9,9 +9,9 @@ from PIL import Image
 
 from clrlib import momentum as m
 from clrlib import plots
-from clrlib.claims import Effect
 from clrlib.experiments import MATCHED
 from clrlib.schedules import linear, one_cycle, one_cycle_momentum
+from clrlib.stats import Difference
 
 ARTICLE = {"lr": one_cycle(0.08, 0.8), "momentum": one_cycle_momentum(0.95, 0.80)}
 
@@ -69,7 +69,7 @@ def test_the_recorded_experiment_used_it():
     np.testing.assert_allclose(MATCHED(progress), m.matched(ARTICLE, 0.9)(progress), rtol=3e-3)
 
 
-FOUND = {"a": Effect(0.1, -0.4, 0.6), "b": Effect(1.2, 0.5, 2.0)}
+FOUND = {"a": Difference(0.1, -0.4, 0.6), "b": Difference(1.2, 0.5, 2.0)}
 DRAWN = {
     "forms": lambda: m.forms(one_cycle(0.08, 0.8).table(100), 0.9),
     "match": lambda: m.match((0.8, 0.95), 0.9),

@@ -7,7 +7,7 @@ from PIL import Image
 from clrlib import noise, plots
 from clrlib.claims import running_accuracy
 from clrlib.history import History, smooth
-from clrlib.measuring import standard_error
+from clrlib.stats import standard_error
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(42, 1.5, 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from clrlib import stats
 from clrlib.checks.exercise import close, exercise
 
 
@@ -18,7 +19,7 @@ def total_steps(answer):
 @exercise
 def standard_error(answer, values):
     """The mean of n runs is known sqrt(n) times better than one run."""
-    right = np.std(values, ddof=1) / np.sqrt(len(values))
     if close(answer, np.std(values, ddof=1)):
         return "that is the spread of single runs; divide it by the square root of n."
+    right = stats.standard_error(values)
     return None if close(answer, right) else "take the sample standard deviation (ddof=1) and divide by the square root of n."

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from clrlib import measuring
+from clrlib import stats
 from clrlib.checks.exercise import exercise
-from clrlib.claims import difference
 
 VERDICTS = ("higher", "lower", "can't tell")
 
@@ -64,7 +63,7 @@ MISSING = {
 def error_of_accuracy(answer):
     """p (1 - p) / n under the root: four times the images, half the error."""
     cases = ((91.0, 10_000), (91.0, 6_400), (50.0, 1_000))
-    got, right = [float(answer(*case)) for case in cases], [measuring.accuracy_error(*case) for case in cases]
+    got, right = [float(answer(*case)) for case in cases], [stats.accuracy_error(*case) for case in cases]
     if np.allclose(got, right, rtol=0.01):
         return None
     if np.allclose(np.array(got) * 100, right, rtol=0.01):
@@ -77,7 +76,7 @@ def error_of_accuracy(answer):
 @exercise
 def number_of_seeds(answer):
     """The spread is one and a half times the difference, and that enters squared."""
-    right, ratio = measuring.seeds_needed(0.3, 0.2), 0.3 / 0.2
+    right, ratio = stats.seeds_needed(0.3, 0.2), 0.3 / 0.2
     if float(answer) == math.ceil(right / 2):
         return "that would do for one mean against a known number. Two means scatter, so it takes twice as many."
     if float(answer) == math.ceil(2 * 2.8**2 * ratio):
@@ -112,6 +111,6 @@ def own_comparison(answer, base, verdict):
         return "these are the runs that you compare with. Change something first."
     if verdict not in VERDICTS:
         return f"now say what five seeds show: {', '.join(map(repr, VERDICTS))}."
-    effect = difference(mine, base)
-    right = "higher" if effect.low > 0 else "lower" if effect.high < 0 else "can't tell"
+    effect = stats.difference(mine, base)
+    right = ("higher" if effect.value > 0 else "lower") if effect.different else "can't tell"
     return None if verdict == right else f"the difference is {effect} points, with its 95 % interval: is 0 inside it?"

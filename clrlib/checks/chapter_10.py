@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from clrlib import stats
 from clrlib.checks.exercise import exercise
-from clrlib.measuring import difference_of, verdict_of, welch
 
 FEWEST = 3  # runs of each kind
 
@@ -29,7 +29,8 @@ def difference(answer):
     """A difference carries the uncertainty of both means."""
     cases = ([84.1, 83.7, 84.4], [83.0, 83.9, 82.8]), ([70.0, 72.0, 71.0, 73.0], [75.0, 74.0])
     for first, second in cases:
-        got, right = np.array(answer(first, second), dtype=float), difference_of(first, second)
+        got, effect = np.array(answer(first, second), dtype=float), stats.difference(first, second)
+        right = effect.value, effect.standard_error
         if got.shape != (2,):
             return "return two numbers: the difference of the means, and its standard error."
         if np.isclose(got[0], -right[0]):
@@ -54,9 +55,8 @@ def own_verdict(answer, verdict):
         return f"{min(len(first), len(second))} runs of one kind: a spread takes {FEWEST} seeds of each at least."
     if not np.isfinite([*first, *second]).all():
         return "there is a number that is not finite: that run failed. Say so in the report, and find out why."
-    told = verdict_of(first, second)
-    if verdict == told:
+    effect = stats.difference(first, second)
+    if verdict in (effect.verdict(margin, lower_is_better=False) for margin in (0, stats.MARGIN)):
         return None
-    gap, low, high = welch(first, second)
-    said = f"{name} - {other} = {gap:.2f}, with an interval from {low:.2f} to {high:.2f}"
+    said = f"{name} - {other} = {effect.value:.2f}, with an interval from {effect.low:.2f} to {effect.high:.2f}"
     return f"{said}. Say better or worse when it leaves out 0; else you can't tell."
