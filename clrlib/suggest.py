@@ -89,8 +89,7 @@ def fell(lrs, losses) -> Fall:
 
 def _explosion(losses) -> int:
     """The number of losses before the sweep exploded."""
-    bad = ~np.isfinite(losses)
-    end = int(bad.argmax()) if bad.any() else len(losses)
+    end = _finite(losses)
     if end < 5:
         return end
     medians = _medians(losses[:end], 5)
@@ -111,7 +110,7 @@ class Source(NamedTuple):
 
     name     the package and its version
     beta     how much it smooths, `average(losses, beta)`
-    explode  its sweep ends with the first smoothed loss above `explode` times the best one, which is kept
+    explode  its sweep ends with the first smoothed loss above `explode` times the best one; None: it does not
     late     True: the best one before that loss; False: that loss included (it matters for losses below 0)
     first    the number of steps of the sweep -> points dropped at its start
     last     points dropped at its end
@@ -120,7 +119,7 @@ class Source(NamedTuple):
     name: str
     beta: float
     average: Callable
-    explode: float
+    explode: float | None
     late: bool
     first: Callable[[int], int]
     last: int
@@ -143,6 +142,7 @@ def _uncorrected(losses, beta):
 FASTAI = Source("fastai 2.8.12", 0.98, smooth, 4, False, lambda steps: steps // 10, 5)
 LIGHTNING = Source("Lightning 2.6.6", 0.98, _lightning_average, 4, True, lambda steps: 10, 1)
 LR_FINDER = Source("torch-lr-finder 0.2.2", 0.95, _uncorrected, 5, False, lambda steps: 10, 5)
+OURS = Source("ours", 0.0, smooth, None, False, lambda steps: 0, 0)
 
 
 def _seen(source, lrs, losses, beta, steps):
@@ -150,15 +150,27 @@ def _seen(source, lrs, losses, beta, steps):
     rates, losses = _checked(lrs, losses)
     steps = count("steps", len(rates) if steps is None else steps, at_least=len(rates))
     curve = source.average(losses, source.beta if beta is None else beta)
+    kept = slice(source.first(steps), max(_stop(source, curve) - source.last, 0))
+    rates, curve = rates[kept], curve[kept]
+    end = _finite(curve)
+    return rates[:end], curve[:end]
+
+
+def _stop(source, curve) -> int:
+    """How many losses the source's sweep would have measured, the one that stopped it among them."""
+    if source.explode is None or not len(curve):
+        return len(curve)
     best = np.minimum.accumulate(curve)
     if source.late:
-        best = np.concatenate([[np.inf], best[:-1]])[: len(curve)]
+        best = np.concatenate([[np.inf], best[:-1]])
     stopped = curve > source.explode * best
-    end = int(stopped.argmax()) + 1 if stopped.any() else len(curve)
-    kept = slice(source.first(steps), max(end - source.last, 0))
-    rates, curve = rates[kept], curve[kept]
-    bad = ~np.isfinite(curve)
-    return (rates[: bad.argmax()], curve[: bad.argmax()]) if bad.any() else (rates, curve)
+    return int(stopped.argmax()) + 1 if stopped.any() else len(curve)
+
+
+def _finite(values) -> int:
+    """How many values come before the first that is not finite."""
+    bad = ~np.isfinite(values)
+    return int(bad.argmax()) if bad.any() else len(values)
 
 
 def _checked(lrs, losses):
@@ -168,7 +180,9 @@ def _checked(lrs, losses):
     """
     rates, losses = floats(lrs, "rates"), floats(losses, "losses")
     if losses.ndim == 2:
-        raise ValueError(f"losses has shape {losses.shape}: a rule reads one sweep. Pass one row, or use RangeTest.suggest")
+        raise ValueError(
+            f"losses has shape {losses.shape}: a rule reads one sweep. Pass one row, or use RangeTest.suggest"
+        )
     if rates.ndim != 1 or losses.shape != rates.shape:
         raise ValueError(f"rates and losses do not match: shapes {rates.shape} and {losses.shape}")
     if not np.isfinite(rates).all() or (rates < 0).any() or (np.diff(rates) <= 0).any():
@@ -184,12 +198,16 @@ def _rule(name, source, fewest):
         def rule(lrs, losses, beta: float | None = None, steps: int | None = None) -> Suggestion:
             rates, curve = _seen(source, lrs, losses, beta, steps)
             if len(rates) < fewest:
-                return Suggestion(name, None, f"only {len(rates)} points left, it needs {fewest}: take more steps")
+                return Suggestion(
+                    name, None, f"only {len(rates)} points left, it needs {fewest}: take more steps"
+                )
             if (np.diff(np.log(rates[rates > 0])) <= 1e-12).any():
                 return Suggestion(name, None, "some rates are too close to tell apart: take fewer steps")
             rate = float(read(rates, curve))
             if not rate > 0:
-                return Suggestion(name, None, "it points at a rate of 0: start higher, or sweep exponentially")
+                return Suggestion(
+                    name, None, "it points at a rate of 0: start higher, or sweep exponentially"
+                )
             return Suggestion(name, rate, f"{source.name}, {len(rates)} points up to {rates[-1]:.2g}")
 
         rule.__signature__ = inspect.signature(rule, follow_wrapped=False)
@@ -281,9 +299,118 @@ def lr_finder(rates, curve):
     return rates[_lowest(np.gradient(curve))]
 
 
+@_rule("bottom", OURS, fewest=FEWEST)
+def bottom(rates, losses):
+    """The middle of the lowest stretch: the rate in the middle of the block of losses with the lowest median.
+
+    Blocks are those of `fell`, a seventh of the sweep wide. A median about its middle does not lag, so nothing need be
+    divided away. Ours, not a package's. It was chosen by the runs that it is judged by (one-cycle peaks of one small
+    net, where it loses least), so trust that figure less than the others'. For a constant rate take less.
+    """
+    losses = losses[: _explosion(losses)]
+    block = max(5, len(losses) // 7)
+    return rates[_medians(losses, block).argmin() + block // 2]
+
+
 def _lowest(values) -> int:
     """Where the lowest value stands; NaN is none."""
     return int(np.where(np.isnan(values), np.inf, values).argmin())
 
 
-RULES = {"valley": valley, "slide": slide, "minimum/10": minimum, "steep": steep, "lightning": lightning, "lr-finder": lr_finder}
+RULES = {
+    "valley": valley,
+    "slide": slide,
+    "minimum/10": minimum,
+    "steep": steep,
+    "lightning": lightning,
+    "lr-finder": lr_finder,
+    "bottom": bottom,
+}
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------------
+
+
+class Suggestions(dict):
+    """Rule -> Suggestion, printed as a table. `seeds` holds the same for each seed alone, as dicts."""
+
+    def __init__(self, found, seeds):
+        super().__init__(found)
+        self.seeds = list(seeds)
+
+    def __repr__(self):
+        if not any(self.values()) and len({found.why for found in self.values()}) == 1:
+            return f"no rule has a rate: {next(iter(self.values())).why}"
+        rates = {name: f"{found.rate:.2g}" if found else "none" for name, found in self.items()}
+        widths = [max(map(len, column), default=0) for column in (rates, rates.values())]
+        return "\n".join(f"{n:<{widths[0]}}  {rate:<{widths[1]}}  {self[n].why}" for n, rate in rates.items())
+
+
+def suggest_all(lrs, losses, beta: float | None = None, steps: int | None = None) -> dict[str, Suggestion]:
+    """Every rule's answer to one sweep, by name; where the losses did not fall, every answer is None and says so.
+
+    lrs, losses  shape [points]: raw losses, in the order of the rates
+    beta         smooth all with it; None: each as its source does
+    steps        how many steps the sweep was meant to have, if it stopped early; fastai drops the first tenth of them
+
+    Raises ValueError when the rates do not rise, are negative, or do not match the losses.
+    """
+    if not (fall := fell(lrs, losses)):
+        return {name: Suggestion(name, None, fall.why) for name in RULES}
+    return {name: rule(lrs, losses, beta=beta, steps=steps) for name, rule in RULES.items()}
+
+
+def over_seeds(each: list[dict[str, Suggestion]]) -> Suggestions:
+    """One answer a rule from those of several seeds: the median (of logarithms), with the lowest and highest in `why`.
+
+    A rule that has no rate for half of the seeds or more has none. One seed's answers stay as they are.
+    """
+    return Suggestions(
+        each[0] if len(each) == 1 else {name: _middle([seed[name] for seed in each]) for name in each[0]},
+        each,
+    )
+
+
+def _middle(answers) -> Suggestion:
+    rates, n = [answer.rate for answer in answers if answer], len(answers)
+    if 2 * len(rates) <= n:
+        silent = next(answer for answer in answers if not answer)
+        return Suggestion(silent.rule, None, f"no rate from {n - len(rates)} of {n} seeds: {silent.why}")
+    rate = float(np.exp(np.median(np.log(rates))))
+    spread = f"{min(rates):.2g} to {max(rates):.2g} over {len(rates)} seeds"
+    return Suggestion(
+        answers[0].rule, rate, spread if len(rates) == n else f"{spread}, none from {n - len(rates)}"
+    )
+
+
+class Candidates(NamedTuple):
+    """Three rates to try in short runs, equal factors apart, and the one to try next when the best is at an edge."""
+
+    lowest: float
+    middle: float
+    highest: float
+
+    @property
+    def below(self) -> float:
+        """One factor below the lowest."""
+        return self.lowest**2 / self.middle
+
+    @property
+    def above(self) -> float:
+        """One factor above the highest."""
+        return self.highest**2 / self.middle
+
+
+def candidates(suggestions: dict[str, Suggestion]) -> Candidates:
+    """The lowest and highest rate that any rule says, and their geometric mean between them.
+
+    Where they are less than a decade apart, both give way until they are a decade apart. Raises ValueError, with the
+    rules' reason, when no rule has a rate.
+    """
+    rates = [found.rate for found in suggestions.values() if found]
+    if not rates:
+        reasons = dict.fromkeys(found.why for found in suggestions.values())
+        raise ValueError(f"there are no rates to try: {'; '.join(reasons)}")
+    low, high = np.log10([min(rates), max(rates)])
+    middle, reach = (low + high) / 2, max((high - low) / 2, 0.5)
+    return Candidates(*(float(10**at) for at in (middle - reach, middle, middle + reach)))

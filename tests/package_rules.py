@@ -46,7 +46,9 @@ def _python() -> str:
         venv.create(HOME, with_pip=True, clear=True)
         here = sysconfig.get_path("purelib", vars={"base": str(HOME), "platbase": str(HOME)})
         Path(here, "course.pth").write_text(sysconfig.get_path("purelib"))  # torch need not be fetched again
-        got = subprocess.run([python, "-m", "pip", "install", "-q", *done.name.split()], capture_output=True, text=True)
+        got = subprocess.run(
+            [python, "-m", "pip", "install", "-q", *done.name.split()], capture_output=True, text=True
+        )
         if got.returncode:
             raise Unavailable(f"pip could not install {done.name}: {got.stderr[-1000:]}")
         done.touch()
@@ -59,7 +61,11 @@ def _python() -> str:
 def answers(case: dict) -> dict:
     low, high, steps = case["low"], case["high"], case["steps"]
     losses = [float("nan") if loss is None else loss for loss in case["losses"]]
-    return {**_fastai(low, high, steps, losses), "lightning": _lightning(low, high, steps, losses), "lr-finder": _lr_finder(low, high, steps, losses)}
+    return {
+        **_fastai(low, high, steps, losses),
+        "lightning": _lightning(low, high, steps, losses),
+        "lr-finder": _lr_finder(low, high, steps, losses),
+    }
 
 
 def _scripted(losses):
@@ -92,10 +98,16 @@ def _fastai(low, high, steps, losses) -> dict:
         batches = torch.utils.data.DataLoader([(torch.ones(1), torch.ones(1))] * steps)
         with tempfile.TemporaryDirectory() as folder:
             learner = Learner(
-                DataLoaders(batches, batches), torch.nn.Linear(1, 1), loss_func=_scripted(losses), path=folder, opt_func=_sgd
+                DataLoaders(batches, batches),
+                torch.nn.Linear(1, 1),
+                loss_func=_scripted(losses),
+                path=folder,
+                opt_func=_sgd,
             )
             try:
-                found[name] = learner.lr_find(low, end, steps, show_plot=False, suggest_funcs=getattr(schedule, name))[0]
+                found[name] = learner.lr_find(
+                    low, end, steps, show_plot=False, suggest_funcs=getattr(schedule, name)
+                )[0]
             except (IndexError, RuntimeError, ValueError):  # too few points are left
                 found[name] = None
             _same_rates(learner.recorder.lrs, low, high, steps)
@@ -134,7 +146,12 @@ def _lightning(low, high, steps, losses) -> float | None:
         )  # fmt: skip
         batches = torch.utils.data.DataLoader(torch.ones(steps + 5, 1))
         finder = Tuner(trainer).lr_find(
-            Module(), batches, min_lr=low / factor, max_lr=low * factor ** (steps - 1), num_training=steps, update_attr=False
+            Module(),
+            batches,
+            min_lr=low / factor,
+            max_lr=low * factor ** (steps - 1),
+            num_training=steps,
+            update_attr=False,
         )
     _same_rates(finder.results["lr"], low, high, steps, skip=1)
     return finder.suggestion()
