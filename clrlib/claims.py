@@ -190,7 +190,8 @@ CLAIMS = (
 def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Effect]]:
     """Rule -> (its rate, its accuracy less the best recorded peak's, in points). {} where nothing is recorded.
 
-    The rate is the median over the recorded sweeps, each read alone (`RangeTest.suggest`).
+    The rate is the median over the recorded sweeps, each read alone (`RangeTest.suggest`). A rate outside the recorded
+    peaks has the accuracy of the nearest one: what it loses is at least that.
 
     Between two recorded peaks the accuracy of each seed is read off a straight line in the logarithm of the rate.
     """

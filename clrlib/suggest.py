@@ -80,7 +80,7 @@ def fell(lrs, losses) -> Fall:
     points = len(losses)
     if points < FEWEST:
         return Fall(0.0, np.nan, np.nan, points)
-    block = max(5, points // 7)
+    block = _block(points)
     medians = _medians(losses, block)
     scatter = 1.4826 * np.median(np.abs(np.diff(losses, 2))) / np.sqrt(6)
     least = max(MARGIN * scatter * np.sqrt(np.pi / (2 * block)), 1e-6 * np.abs(losses[0]))  # 1e-6: rounding
@@ -98,7 +98,13 @@ def _explosion(losses) -> int:
     return int(exploded.argmax()) + 2 if exploded.any() else end
 
 
+def _block(points) -> int:
+    """Neighbours that go into one median: a seventh of the sweep."""
+    return max(5, points // 7)
+
+
 def _medians(values, block):
+    """The medians of all blocks of neighbours, shape [points - block + 1]."""
     return np.median(np.lib.stride_tricks.sliding_window_view(values, block), axis=-1)
 
 
@@ -110,7 +116,8 @@ class Source(NamedTuple):
 
     name     the package and its version
     beta     how much it smooths, `average(losses, beta)`
-    explode  its sweep ends with the first smoothed loss above `explode` times the best one; None: it does not
+    explode  its sweep ends with the first smoothed loss above `explode` times the best one; None: it ends
+             before what `fell` takes for the explosion
     late     True: the best one before that loss; False: that loss included (it matters for losses below 0)
     first    the number of steps of the sweep -> points dropped at its start
     last     points dropped at its end
@@ -149,7 +156,8 @@ def _seen(source, lrs, losses, beta, steps):
     """(rates, smoothed losses) as the source's rules see them, up to the first that is not finite."""
     rates, losses = _checked(lrs, losses)
     steps = count("steps", len(rates) if steps is None else steps, at_least=len(rates))
-    curve = source.average(losses, source.beta if beta is None else beta)
+    beta = source.beta if beta is None else beta
+    curve = losses if beta == 0 else source.average(losses, beta)
     kept = slice(source.first(steps), max(_stop(source, curve) - source.last, 0))
     rates, curve = rates[kept], curve[kept]
     end = _finite(curve)
@@ -158,11 +166,11 @@ def _seen(source, lrs, losses, beta, steps):
 
 def _stop(source, curve) -> int:
     """How many losses the source's sweep would have measured, the one that stopped it among them."""
-    if source.explode is None or not len(curve):
-        return len(curve)
+    if source.explode is None:
+        return _explosion(curve)
     best = np.minimum.accumulate(curve)
     if source.late:
-        best = np.concatenate([[np.inf], best[:-1]])
+        best = np.concatenate([[np.inf], best])[: len(curve)]
     stopped = curve > source.explode * best
     return int(stopped.argmax()) + 1 if stopped.any() else len(curve)
 
@@ -307,8 +315,7 @@ def bottom(rates, losses):
     divided away. Ours, not a package's. It was chosen by the runs that it is judged by (one-cycle peaks of one small
     net, where it loses least), so trust that figure less than the others'. For a constant rate take less.
     """
-    losses = losses[: _explosion(losses)]
-    block = max(5, len(losses) // 7)
+    block = _block(len(losses))
     return rates[_medians(losses, block).argmin() + block // 2]
 
 

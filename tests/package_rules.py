@@ -20,8 +20,16 @@ FASTAI = ("valley", "slide", "minimum", "steep")
 HOME = Path(__file__).parents[1] / ".cache" / "package-rules"
 
 
-class Unavailable(RuntimeError):
-    """The packages can't be installed here."""
+NO_NETWORK = (
+    "Failed to establish a new connection",
+    "NewConnectionError",
+    "ConnectTimeoutError",
+    "name resolution",
+)
+
+
+class Offline(RuntimeError):
+    """The packages are not installed yet, and there is no network to fetch them from."""
 
 
 def asked(cases: list[dict]) -> dict:
@@ -30,7 +38,7 @@ def asked(cases: list[dict]) -> dict:
     case  {"low", "high", "steps", "losses"}: losses may be fewer than steps only if every package stops before they end.
           The rates are low * (high / low) ** (i / (steps - 1)). None in losses is a loss that is no number
 
-    Raises Unavailable when the packages can't be installed.
+    Raises Offline when they are yet to be installed and there is no network; RuntimeError when installing fails.
     """
     done = subprocess.run([_python(), __file__], input=json.dumps(cases), capture_output=True, text=True)
     if done.returncode:
@@ -50,7 +58,8 @@ def _python() -> str:
             [python, "-m", "pip", "install", "-q", *done.name.split()], capture_output=True, text=True
         )
         if got.returncode:
-            raise Unavailable(f"pip could not install {done.name}: {got.stderr[-1000:]}")
+            kind = Offline if any(sign in got.stderr for sign in NO_NETWORK) else RuntimeError
+            raise kind(f"pip could not install {done.name} into {HOME}: {got.stderr[-1000:]}")
         done.touch()
     return str(python)
 
