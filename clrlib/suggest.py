@@ -83,7 +83,7 @@ def fell(lrs, losses) -> Fall:
     block = _block(points)
     medians = _medians(losses, block)
     scatter = 1.4826 * np.median(np.abs(np.diff(losses, 2))) / np.sqrt(6)
-    least = max(MARGIN * scatter * np.sqrt(np.pi / (2 * block)), 1e-6 * np.abs(losses[0]))  # 1e-6: rounding
+    least = max(MARGIN * scatter * np.sqrt(np.pi / (2 * block)), 1e-6 * np.abs(medians[0]))  # rounding
     return Fall(float(medians[0] - medians.min()), float(scatter), float(least), points)
 
 
@@ -134,21 +134,19 @@ class Source(NamedTuple):
 
 def _lightning_average(losses, beta):
     """`smooth` with its bias corrected one step late: a_i / (1 - beta ** (i + 2)), so the first loss appears halved."""
-    ages = np.arange(1, len(losses) + 1)
-    return smooth(losses, beta) * (1 - beta**ages) / (1 - beta ** (ages + 1))
+    curve, left = smooth(losses, beta), beta ** np.arange(1, len(losses) + 1)
+    return curve * (1 - left) / (1 - beta * left)
 
 
-def _uncorrected(losses, beta):
-    """a_i = beta a_(i-1) + (1 - beta) x_i from a_0 = x_0."""
-    curve = losses.copy()
-    for i in range(1, len(curve)):
-        curve[i] = beta * curve[i - 1] + (1 - beta) * curve[i]
-    return curve
+def _lr_finder_average(losses, beta):
+    """a_i = beta a_(i-1) + (1 - beta) x_i from a_0 = x_0: `smooth` less its correction, and what is left of x_0."""
+    curve, left = smooth(losses, beta), beta ** np.arange(1, len(losses) + 1)
+    return curve * (1 - left) + left * losses[:1]
 
 
 FASTAI = Source("fastai 2.8.12", 0.98, smooth, 4, False, lambda steps: steps // 10, 5)
 LIGHTNING = Source("Lightning 2.6.6", 0.98, _lightning_average, 4, True, lambda steps: 10, 1)
-LR_FINDER = Source("torch-lr-finder 0.2.2", 0.95, _uncorrected, 5, False, lambda steps: 10, 5)
+LR_FINDER = Source("torch-lr-finder 0.2.2", 0.95, _lr_finder_average, 5, False, lambda steps: 10, 5)
 OURS = Source("ours", 0.0, smooth, None, False, lambda steps: 0, 0)
 
 
@@ -156,12 +154,19 @@ def _seen(source, lrs, losses, beta, steps):
     """(rates, smoothed losses) as the source's rules see them, up to the first that is not finite."""
     rates, losses = _checked(lrs, losses)
     steps = count("steps", len(rates) if steps is None else steps, at_least=len(rates))
-    beta = source.beta if beta is None else beta
-    curve = losses if beta == 0 else source.average(losses, beta)
+    curve = _averaged(source, losses, source.beta if beta is None else beta)
     kept = slice(source.first(steps), max(_stop(source, curve) - source.last, 0))
     rates, curve = rates[kept], curve[kept]
     end = _finite(curve)
     return rates[:end], curve[:end]
+
+
+def _averaged(source, losses, beta):
+    """The smoothed losses; the first that is not finite stays as it is, and after it there is no average."""
+    end, curve = _finite(losses), np.full(len(losses), np.nan)
+    curve[:end] = source.average(losses[:end], beta)
+    curve[end : end + 1] = losses[end : end + 1]
+    return curve
 
 
 def _stop(source, curve) -> int:
