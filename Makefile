@@ -31,8 +31,8 @@ test: env-test ## ruff, unit tests and doctests, then every notebook on a small 
 	$(PY) -m pytest $(ARGS)
 	CLR_PROFILE=smoke $(PY) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
 
-test-full: env-test ## every chapter in the browser; the faults again, with many more of them (15 minutes)
-	CLR_EXAMPLES=1000 $(PY) -m pytest -m "" tests/test_faults_*.py tests/test_hostile.py tests/test_browser.py tests/test_cells.py tests/test_other_hosts.py $(ARGS)
+test-full: env-test ## every chapter in the browser; the faults again, with many more of them; the packages' rules (15 minutes)
+	CLR_EXAMPLES=1000 $(PY) -m pytest -m "" tests/test_faults_*.py tests/test_hostile.py tests/test_browser.py tests/test_cells.py tests/test_other_hosts.py tests/test_suggest.py $(ARGS)
 
 doctor: env ## what this machine has, and what the live cells will use
 	@$(PY) -m clrlib doctor

@@ -7,7 +7,7 @@ import html
 import ipywidgets as w
 import numpy as np
 
-from clrlib import figures, suggest, widgets
+from clrlib import figures, widgets
 from clrlib.batch_size import images_needed, scaled_rate, steps_needed
 from clrlib.decay_plots import _name_ends
 from clrlib.figures import COLOURS, DASHES, SERIES, axes, styled
@@ -120,7 +120,7 @@ def gaps(curves: dict, rates, ax=None):
 def sweeps(tests: dict):
     """Batch size -> RangeTest: smoothed curves with a band of one standard deviation, beside what the rules make of them.
 
-    Every seed's answer is a dot, the answer to the seeds' mean curve a line. Thin grey: in proportion, and by the root.
+    Every seed's answer is a dot, their median a line. Thin grey: in proportion, and by the root.
     """
     panels = axes(1, 2)
     for i, (size, test) in enumerate(tests.items()):
@@ -135,13 +135,13 @@ def sweeps(tests: dict):
 
 
 def answers(tests: dict) -> dict[str, dict[int, tuple[float, list[float]]]]:
-    """Rule -> batch size -> (its rate for the mean curve, its rates for the single seeds); sizes without a rate are left out."""
+    """Rule -> batch size -> (the median over seeds, its rates for the single seeds); sizes without a rate are left out."""
     found = {}
     for size, test in tests.items():
-        alone = [suggest.suggest_all(test.lrs, losses) for losses in test.losses]
-        for rule, answer in suggest.suggest_all(test.lrs, test.losses).items():
+        told = test.suggest()
+        for rule, answer in told.items():
             if answer:
-                found.setdefault(rule, {})[size] = (answer.rate, [seed[rule].rate for seed in alone if seed[rule]])
+                found.setdefault(rule, {})[size] = (answer.rate, [seed[rule].rate for seed in told.seeds if seed[rule]])
     return found
 
 

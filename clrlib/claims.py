@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clrlib import records, stats, suggest
+from clrlib import records, stats
 from clrlib.history import RangeTest
 from clrlib.stats import MARGIN, Difference
 
@@ -186,6 +186,9 @@ CLAIMS = (
 def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Difference]]:
     """Rule -> (its rate, its accuracy less the best recorded peak's, in points). {} where nothing is recorded.
 
+    The rate is the median over the recorded sweeps, each read alone (`RangeTest.suggest`). A rate outside the recorded
+    peaks has the accuracy of the nearest one: what it loses is at least that.
+
     Between two recorded peaks the accuracy of each seed is read off a straight line in the logarithm of the rate.
     """
     tests = [record.history for record in records.load_all("E1", f"{NETS[tier]}-{sweep}")]
@@ -193,7 +196,7 @@ def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Differ
     if not tests or not len(rates):
         return {}
     swept, best = RangeTest.of(tests), outcomes[:, outcomes.mean(axis=0).argmax()]
-    answers = {rule: answer.rate for rule, answer in suggest.suggest_all(swept.lrs, swept.losses).items() if answer}
+    answers = {rule: answer.rate for rule, answer in swept.suggest().items() if answer}
     read = {rule: np.array([np.interp(np.log(rate), np.log(rates), seed) for seed in outcomes]) for rule, rate in answers.items()}
     return {rule: (rate, stats.difference(read[rule], best)) for rule, rate in answers.items()}
 

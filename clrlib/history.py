@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .validate import floats, number
+
+if TYPE_CHECKING:
+    from .suggest import Candidates, Suggestions
 
 
 @dataclass
@@ -43,9 +47,11 @@ class History:
         return float(self.column("seconds").sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RangeTest:
     """What a range test measured: raw losses, nothing smoothed, nothing decided.
+
+    `suggest`, `candidates` and `plot` read it; they leave it as it is.
 
     lrs      shape [steps]: the rates, rising
     losses   shape [seeds, steps]: losses[:, i] is the loss on the next batch after the step at lrs[i];
@@ -61,6 +67,59 @@ class RangeTest:
     held_out: np.ndarray | None = None
     stopped: tuple[str, ...] = ()
     source: str = "CIFAR-10"
+
+    def __repr__(self):
+        seeds = len(self.losses)
+        parts = [f"{len(self.lrs)} rates from {self.lrs[0]:.3g} to {self.lrs[-1]:.3g}", f"{seeds} seed{'s' * (seeds != 1)}"]
+        curve = smooth(self.loss, 0.8)
+        if np.isfinite(curve).any():
+            lowest = int(np.nanargmin(np.where(np.isfinite(curve), curve, np.nan)))
+            parts.append(f"lowest loss {curve[lowest]:.3g} near {self.lrs[lowest]:.2g}")
+        early = dict.fromkeys(why for why in self.stopped if why != "reached the highest rate")
+        return "RangeTest: " + ", ".join(parts + [f"stopped: {why}" for why in early])
+
+    def suggest(self, beta: float | None = None) -> Suggestions:
+        """What each rule of `clrlib.suggest` says, as a table: rule -> Suggestion. None where the losses did not fall.
+
+        Every seed is read alone, as if it were your only one, and with each rate beside the loss before its step, as
+        the rules' packages have it. Several seeds give the median, and the range over seeds says how sure a rule is;
+        `suggest().seeds` has them one by one. A mean curve would hide that: it is smoother than any that one can measure.
+
+        beta  smooth all with it; None: each rule as its source does
+        """
+        from . import suggest
+
+        each = []
+        for losses in self.losses_before_step:
+            measured = np.flatnonzero(~np.isnan(losses)).max(initial=-1) + 1  # NaN after it: the sweep had stopped
+            each.append(suggest.suggest_all(self.lrs[:measured], losses[:measured], beta, steps=len(self.lrs)))
+        return suggest.over_seeds(each)
+
+    def candidates(self) -> Candidates:
+        """(lowest, middle, highest): three rates for short runs, spanning what the rules say, a decade at least.
+
+        If the best of the three is at an edge, try the one beyond it too: `candidates().above` or `.below`. Raises
+        ValueError where the losses did not fall.
+        """
+        from . import suggest
+
+        return suggest.candidates(self.suggest())
+
+    def plot(self, ax=None, beta: float = 0.8):
+        """Loss against rate on a logarithmic axis: raw losses faint, their smoothed mean, the rules' rates. Returns the axes.
+
+        What exploded is cut off. ax: matplotlib axes to draw on; None: new ones. Raises ImportError without matplotlib.
+        """
+        if ax is None:
+            ax = _new_axes()
+        curve = smooth(self.loss, beta)
+        for losses in self.losses:
+            ax.plot(self.lrs, losses, ".", color="0.6", markersize=3)
+        ax.plot(self.lrs, curve, color="0.2")
+        ax.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=_title(self.source))
+        _cut_explosion(ax, self.losses, self.before)
+        _mark(ax, self.lrs, curve, self.suggest())
+        return ax
 
     @property
     def loss(self) -> np.ndarray:
@@ -82,6 +141,40 @@ class RangeTest:
             row[: len(history)] = history.steps["loss"]
         before = np.array([history.steps["before"][0] for history in histories])
         return cls(longest.steps["lr"], losses, before, source=longest.source)
+
+
+def _new_axes():
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError("RangeTest.plot needs matplotlib: pip install matplotlib") from None
+    return plt.subplots()[1]
+
+
+def _title(source) -> str:
+    """A stand-in for CIFAR-10 is named on every figure."""
+    return f"{source} (stand-in for CIFAR-10)" if source == "digits" else ""
+
+
+def _cut_explosion(ax, losses, before):
+    """Limit the losses shown to those between the lowest and a little above the start."""
+    seen = losses[np.isfinite(losses)]
+    if seen.size:
+        low, start = seen.min(), np.nanmedian(np.append(before, losses[:, 0]))
+        height = (start - low) or 1
+        ax.set_ylim(low - 0.1 * height, start + 0.3 * height)
+
+
+def _mark(ax, lrs, curve, suggestions):
+    """A mark on the curve for every rule that has a rate, named in the legend; else the reason why there is none."""
+    given = [found for found in suggestions.values() if found]
+    for i, found in enumerate(sorted(given, key=lambda found: found.rate)):
+        at = np.interp(found.rate, lrs, curve)
+        ax.plot(found.rate, at, "osD^v<>P*"[i % 9], color=f"C{i}", label=f"{found.rule} {found.rate:.2g}")
+    if given:
+        ax.legend(fontsize="small")
+    else:
+        ax.text(0.5, 0.97, repr(suggestions).replace(": ", "\n"), transform=ax.transAxes, ha="center", va="top", fontsize="small")
 
 
 def smooth(values, beta: float = 0.9) -> np.ndarray:

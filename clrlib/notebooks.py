@@ -115,8 +115,7 @@ def _claim(experiment, name, what) -> str:
     if not histories:
         raise BuildError(f"{experiment}/{name} is claimed in the prose but not recorded")
     if what in suggest.RULES:
-        swept = RangeTest.of(histories)
-        answer = suggest.RULES[what](swept.lrs, swept.losses)
+        answer = RangeTest.of(histories).suggest()[what]
         if not answer:
             raise BuildError(f"{experiment}/{name}: {what} gives no rate ({answer.why})")
         return f"{answer.rate:.2g}"

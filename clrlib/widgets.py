@@ -251,21 +251,24 @@ def smoothing_explorer(result: RangeTest) -> w.VBox:
 
 def draw_smoothing(result: RangeTest, beta: float):
     """The recorded sweep at one smoothing, with the article's rule read off it."""
-    from clrlib.suggest import minimum
-
-    return plots.range_test(result, {"minimum/10": minimum(result.lrs, result.losses, beta=beta)}, beta=beta).figure
+    return plots.range_test(result, {"minimum/10": _minimum(result, beta)}, beta=beta).figure
 
 
 def describe_smoothing(result: RangeTest, beta: float) -> str:
     """Where the minimum lies at this beta, in a sentence."""
-    from clrlib.suggest import minimum
-
-    found = minimum(result.lrs, result.losses, beta=beta)
+    found = _minimum(result, beta)
     return (
         f"beta {beta:.2f}: the lowest smoothed loss is at {10 * found.rate:.3g}, so minimum/10 says {found.rate:.3g}."
         if found
         else found.why
     )
+
+
+def _minimum(result, beta):
+    """The article's rule, read off the mean curve smoothed with beta."""
+    from clrlib.suggest import suggest_all
+
+    return suggest_all(result.lrs, result.loss, beta=beta)["minimum/10"]
 
 
 def rate_slider(description: str, value: float, lowest: int, highest: int) -> w.SelectionSlider:

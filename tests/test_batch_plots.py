@@ -55,12 +55,12 @@ def test_a_noise_line_falls_as_one_over_the_size():
     assert [list(line) for line in lines] == [pytest.approx([n * 50 / 16, n * 50 / 64]) for n in (1, 2)]
 
 
-def test_the_answers_are_those_of_the_rules_for_the_mean_and_for_each_seed():
+def test_the_answers_are_those_of_the_rules_for_each_seed_and_their_median():
     found = batch_plots.answers(TESTS)
     rate, seeds = found["minimum/10"][512]
     test = TESTS[512]
-    assert rate == suggest.minimum(test.lrs, test.losses).rate
-    assert seeds == [suggest.minimum(test.lrs, losses).rate for losses in test.losses]
+    assert seeds == [suggest.minimum(test.lrs, losses).rate for losses in test.losses_before_step]
+    assert rate == pytest.approx(np.sqrt(np.prod(seeds)))
 
 
 def test_of_many_sizes_every_second_is_named_at_its_end_and_all_are_in_a_list():

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import nct, t
 
-from clrlib import claims, experiments, records, results
+from clrlib import claims, experiments, records, results, suggest
 from clrlib.claims import Claim, Comparison
 from clrlib.history import History
 from clrlib.stats import Difference
@@ -67,10 +67,9 @@ def test_a_rule_loses_what_lies_between_its_rate_and_the_best_peak(runs, monkeyp
         keep("E2", f"tiny-peak-{peak:g}", [accuracy - 1, accuracy, accuracy + 1])
     log = History({"lr": np.geomspace(1e-3, 10, 60), "loss": np.linspace(2, 1, 60), "before": np.full(60, 2.0)})
     records.save("E1", "tiny-100", 0, {}, log, {}, "abc", 3.0)
-    answer = claims.suggest.Suggestion("valley", 10**-0.5, "")
-    monkeypatch.setattr(
-        claims.suggest, "suggest_all", lambda lrs, losses: {"valley": answer, "slide": claims.suggest.Suggestion("slide", None, "")}
-    )
+    answer = suggest.Suggestion("valley", 10**-0.5, "")
+    told = {"valley": answer, "slide": suggest.Suggestion("slide", None, "")}
+    monkeypatch.setattr(suggest, "suggest_all", lambda *args, **kwargs: told)
     assert set(claims.lost_by_rule("cpu")) == {"valley"} and claims.lost_by_rule("gpu") == {}
     rate, effect = claims.lost_by_rule("cpu")["valley"]
     assert rate == 10**-0.5 and effect.value == pytest.approx(-5)

@@ -147,8 +147,8 @@ def test_a_rule_gives_a_rate_of_the_sweep_or_a_reason(measured, data):
     rates = np.unique(rates) if close else rates
     measured = measured[: len(rates)]
     rule = data.draw(st.sampled_from(list(suggest.RULES.values())))
-    keywords = {suggest.minimum: ["divide"], suggest.slide: ["decades", "threshold"]}.get(rule, [])
-    options = {name: data.draw(mostly(st.floats(0.1, 10))) for name in [*keywords, "beta"] if data.draw(st.booleans())}
+    options = {"beta": data.draw(mostly(st.floats(0, 0.999)))} if data.draw(st.booleans()) else {}
+    options |= {"steps": data.draw(mostly(st.integers(len(rates), 500)))} if data.draw(st.booleans()) else {}
     found = outcome(rule, rates, measured, **options)
     assert found is None or (found.why and (found.rate is None or (0 < found.rate < np.inf)))
     survived(__name__)
@@ -156,11 +156,12 @@ def test_a_rule_gives_a_rate_of_the_sweep_or_a_reason(measured, data):
 
 @hostile
 @given(st.one_of(hard, st.lists(hard, max_size=3)), st.one_of(hard, st.lists(hard, max_size=3)), rate, rate)
-def test_what_is_no_sweep_is_refused(rates, measured, beta, explode):
-    outcome(suggest.truncate, rates, measured, beta, explode)
+def test_what_is_no_sweep_is_refused(rates, measured, beta, steps):
+    outcome(suggest.fell, rates, measured)
+    outcome(suggest.valley, rates, measured, beta, steps)
     found = outcome(suggest.suggest_all, rates, measured, beta)
     assert found is None or all(not suggestion and suggestion.why for suggestion in found.values())
-    survived(__name__, 2)
+    survived(__name__, 3)
 
 
 def never(seed):

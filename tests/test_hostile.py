@@ -14,7 +14,7 @@ from clrlib.history import smooth
 from clrlib.range_test import sweep_rates
 from clrlib.records import RecordError, load
 from clrlib.schedules import EASES, Schedule
-from clrlib.suggest import suggest_all, truncate
+from clrlib.suggest import RULES, suggest_all
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -126,15 +126,16 @@ anything = st.one_of(st.floats(), st.floats(-3, 3), st.sampled_from([np.nan, np.
 
 @hostile
 @given(st.lists(st.floats(0, 100, exclude_min=True), unique=True, max_size=60), st.data())
-def test_a_suggestion_lies_in_the_trusted_part_or_there_is_a_reason(rates, data):
+def test_a_suggestion_lies_in_the_finite_part_or_there_is_a_reason(rates, data):
     rates = sorted(rates)
     losses = data.draw(st.lists(st.one_of(anything, st.floats(0.5, 3)), min_size=len(rates), max_size=len(rates)))
     beta = data.draw(st.sampled_from([0.0, 0.5, 0.9, 0.99]))
-    kept, curve = truncate(rates, losses, beta)
-    assert np.isfinite(curve).all() and len(kept) == len(curve)
-    for suggestion in suggest_all(rates, losses, beta).values():
+    finite = np.isfinite(losses)
+    last = rates[len(rates) if finite.all() else finite.argmin() - 1 :][:1] if finite[:1].all() else []
+    top = rates[-1] if finite.all() and rates else (last[0] if last else 0)
+    for suggestion in [*suggest_all(rates, losses, beta).values(), *(rule(rates, losses, beta) for rule in RULES.values())]:
         assert suggestion.why
-        assert suggestion.rate is None or (len(kept) and 0 <= suggestion.rate <= kept[-1])
+        assert suggestion.rate is None or 0 < suggestion.rate <= top
 
 
 @hostile

@@ -8,7 +8,6 @@ from PIL import Image
 from clrlib import plots
 from clrlib import schedules as s
 from clrlib.history import History, RangeTest, smooth
-from clrlib.suggest import suggest_all
 
 
 def sweep(seeds=2, source="CIFAR-10", held_out=False, stop=None):
@@ -33,13 +32,13 @@ DRAWN = {
     "policy": lambda: plots.policy({"lr": LR, "momentum": MOMENTUM}, 9310),
     "policy with a number": lambda: plots.policy({"lr": LR, "momentum": 0.9}, 100),
     "range test": lambda: plots.range_test(sweep()),
-    "range test with all": lambda: plots.range_test(sweep(held_out=True), suggest_all(sweep().lrs, sweep().losses)),
+    "range test with all": lambda: plots.range_test(sweep(held_out=True), sweep().suggest()),
     "range test of one seed, stopped": lambda: plots.range_test(sweep(1, stop=60), raw=False),
     "run": lambda: plots.run(log()),
     "compare": lambda: plots.compare({"a": [log((40, 60)), log((42, 58))], "b": [log((30, 61))]}),
     "bars": lambda: plots.bars({"a": [85.1, 85.3], "b": [84.0]}),
     "sweeps": lambda: plots.sweeps({"50 steps": sweep(), "100 steps": sweep(1)}),
-    "truth": lambda: plots.truth({0.1: [80, 81], 0.2: [82], 0.4: [79, 78]}, suggest_all(sweep().lrs, sweep().losses)),
+    "truth": lambda: plots.truth({0.1: [80, 81], 0.2: [82], 0.4: [79, 78]}, sweep().suggest()),
     "images": lambda: plots.images(np.random.default_rng(0).integers(0, 256, (13, 8, 8, 3), dtype=np.uint8), list("abcdefghijklm")),
 }
 
@@ -98,7 +97,7 @@ def test_a_policys_figure_can_be_drawn_into_again():
 
 def test_a_range_test_shows_its_smoothed_mean_band_and_suggestions():
     result = sweep(3)
-    found = suggest_all(result.lrs, result.losses)
+    found = result.suggest()
     ax = plots.range_test(result, found)
     curves = smooth(result.losses, 0.9)
     assert any(np.array_equal(line.get_ydata(), curves.mean(axis=0)) for line in ax.lines)
