@@ -15,10 +15,10 @@ ORDER = (
     "measuring", "jobs", "profiles", "records", "experiments", "claims", "results", "figures", "plots", "live_plots", "dots",
     "cycles", "noise", "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses",
     "checks",  # no torch
-    "cifar10", "data", "models", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training", "range_test",
-    "sharpness", "live", "budget", "recording", "address", "notebooks", "__main__",
+    "scheduler", "range_test", "cifar10", "data", "models", "engine", "gradient_noise", "memory", "fast", "checkpoints", "training",
+    "fresh", "sharpness", "live", "budget", "recording", "address", "notebooks", "__main__",
 )  # fmt: skip
-READING = ORDER[: ORDER.index("cifar10")]
+READING = ORDER[: ORDER.index("scheduler")]
 FOLDER = Path(clrlib.__file__).parent
 FILES = sorted(FOLDER.rglob("*.py"))
 MODULES = sorted({path.relative_to(FOLDER).parts[0].removesuffix(".py") for path in FILES} - {"__init__"})

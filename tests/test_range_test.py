@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from clrlib import data as images_of
 from clrlib.data import batch, plan_epoch
-from clrlib.range_test import range_test, range_test_in_place, sweep_rates
+from clrlib.fresh import range_test
+from clrlib.range_test import range_test_in_place, sweep_rates
 from clrlib.training import Recipe, evaluate
 
 PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
