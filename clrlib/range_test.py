@@ -31,7 +31,7 @@ except ImportError:  # a bar is a comfort
     tqdm = None
 
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
-DEPTH = 5  # how deep a generator may lie in batches: wrapper, loader, batch sampler, sampler, generator
+DEPTH = 8  # how deep in batches a generator may lie: wrapper, list, loader, batch sampler, sampler, generator
 LONG = 100  # entries above which a collection is data, and not searched
 LEAVES = (
     torch.Tensor,
