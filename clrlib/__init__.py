@@ -2,7 +2,8 @@
 
     from clrlib.schedules import one_cycle          # a hyper-parameter as a function of progress
     from clrlib.training import fit, Recipe         # the loop that the chapters use
-    from clrlib.range_test import range_test        # the range test, on a fresh model or in place on yours
+    from clrlib.range_test import range_test_in_place  # on your own model; everything is given back
+    from clrlib.fresh import range_test             # on a fresh model
 
 `clrlib/README.md` lists the modules.
 """

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from clrlib import data as images_of
 from clrlib.recipe import OPTIMIZERS, PRECISIONS, Recipe
 from clrlib.schedule_free import ScheduleFreeSGD, recalibrated
+from clrlib.scheduler import set_hyper
 
 BF16_INSTRUCTIONS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # functions of torch.cpu
 CALIBRATION = 20  # training batches that batch norm is recalibrated on
@@ -99,22 +100,6 @@ def make_optimizer(model, name: str, nesterov: bool = False) -> torch.optim.Opti
     if name == "schedule_free":
         return ScheduleFreeSGD(model.parameters())
     raise ValueError(f"optimizer {name!r} is unknown: choose one of {', '.join(OPTIMIZERS)}")
-
-
-def set_hyper(optimizer, lr=None, momentum=None, weight_decay=None):
-    """Set the hyper-parameters of every parameter group for the coming step.
-
-    `momentum` is the first beta for optimisers of the Adam family.
-    """
-    for group in optimizer.param_groups:
-        if lr is not None:
-            group["lr"] = lr
-        if weight_decay is not None:
-            group["weight_decay"] = weight_decay
-        if momentum is not None and "betas" in group:
-            group["betas"] = (momentum, *group["betas"][1:])
-        elif momentum is not None:
-            group["momentum"] = momentum
 
 
 def place(model, device, channels_last: bool = True):

@@ -16,15 +16,17 @@ import torch
 from clrlib import data as images_of
 from clrlib import engine, models, records
 from clrlib.experiments import DECLARED, Run, find
+from clrlib.fresh import range_test
 from clrlib.history import History
-from clrlib.range_test import range_test
 from clrlib.recipe import Recipe
 from clrlib.schedules import DEFAULTS
 from clrlib.sharpness import sharpness
 from clrlib.training import fit
 
 # What a run's outcome depends on, hashed when it is imported: files may change under a long recording.
-SOURCES = ("schedules", "data", "models", "engine", "fast", "schedule_free", "scheduler", "training", "range_test", "validate")
+SOURCES = (
+    "schedules", "data", "models", "engine", "fast", "schedule_free", "scheduler", "training", "range_test", "fresh", "validate",
+)  # fmt: skip
 SOURCE_HASH = records.source_hash(Path(__file__).with_name(f"{name}.py") for name in SOURCES)
 
 

@@ -23,7 +23,7 @@ from torchvision.datasets import CIFAR10
 
 from clrlib import cifar10, engine, models
 from clrlib import data as images_of
-from clrlib.range_test import range_test
+from clrlib.fresh import range_test
 from clrlib.scheduler import ScheduledLR, hyper_parameters
 from clrlib.schedules import join, linear, one_cycle
 from clrlib.training import Recipe, fit

@@ -15,7 +15,8 @@ import torch
 
 from clrlib import checks, experiments, models, notebooks, profiles
 from clrlib import data as images_of
-from clrlib.range_test import range_test, range_test_in_place
+from clrlib.fresh import range_test
+from clrlib.range_test import range_test_in_place
 from clrlib.schedules import one_cycle, one_cycle_momentum, triangular2
 from clrlib.training import Recipe, fit
 

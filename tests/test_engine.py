@@ -4,18 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from clrlib import engine
-
-
-@pytest.mark.parametrize("name, kind, key", [("sgd", torch.optim.SGD, "momentum"), ("adamw", torch.optim.AdamW, "betas")])
-def test_hyper_parameters_reach_every_group(name, kind, key):
-    optimizer = engine.make_optimizer(nn.Linear(2, 1), name)
-    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
-    engine.set_hyper(optimizer, lr=0.3, momentum=0.7, weight_decay=0.01)
-    assert isinstance(optimizer, kind) and len(optimizer.param_groups) == 2
-    for group in optimizer.param_groups:
-        assert (group["lr"], group["weight_decay"]) == (0.3, 0.01) and group[key] == {"momentum": 0.7, "betas": (0.7, 0.99)}[key]
-    engine.set_hyper(optimizer, momentum=0.6)
-    assert optimizer.param_groups[1]["lr"] == 0.3
+from clrlib.scheduler import set_hyper
 
 
 def test_nesterov_is_torchs():
@@ -38,7 +27,7 @@ def test_a_step_returns_loss_and_accuracy_before_the_update():
         logits = model(images)
     expected, weight = F.cross_entropy(logits, labels), model.weight.detach().clone()
     optimizer = engine.make_optimizer(model, "sgd")
-    engine.set_hyper(optimizer, lr=0.5, momentum=0.0)
+    set_hyper(optimizer, lr=0.5, momentum=0.0)
     loss, accuracy = engine.train_step(model, optimizer, engine.grad_scaler("cpu", "fp32"), images, labels)
     assert loss == expected and accuracy == (logits.argmax(1) == labels).float().mean() and not loss.requires_grad
     by_hand = weight - 0.5 / 8 * (logits.softmax(1) - F.one_hot(labels, 4)).T @ images

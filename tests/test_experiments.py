@@ -10,8 +10,9 @@ from clrlib import schedules as s
 from clrlib.cifar10 import DataError
 from clrlib.data import steps_per_epoch
 from clrlib.experiments import DECLARED, Run
+from clrlib.fresh import range_test
 from clrlib.history import History
-from clrlib.range_test import range_test, sweep_rates
+from clrlib.range_test import sweep_rates
 from clrlib.training import Recipe, fit
 
 PLAIN = Recipe(batch_size=16, precision="fp32")

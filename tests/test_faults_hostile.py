@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from clrlib import decay, decay_plots, descent, escape, guesses, landscapes, records, suggest, validate, widgets
 from clrlib import schedules as s
+from clrlib.fresh import range_test
 from clrlib.history import History, smooth, thin
-from clrlib.range_test import range_test, sweep_rates
+from clrlib.range_test import sweep_rates
 from clrlib.scheduler import hyper_parameters
 from clrlib.stats import mean_and_spread
 from clrlib.training import Recipe

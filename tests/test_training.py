@@ -8,12 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 from tqdm import tqdm
 
 from clrlib import schedules as s
 from clrlib.data import batch, normalise, plan_epoch
-from clrlib.scheduler import ScheduledLR
 from clrlib.training import Recipe, evaluate, fit, steps
 
 PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
@@ -268,99 +266,3 @@ def test_evaluate_changes_nothing_in_the_model_and_gives_every_mode_back(data, s
     before, modes = weights(model), [module.training for module in model.modules()]
     evaluate(model, data.held_out)
     assert weights(model) == before and [module.training for module in model.modules()] == modes
-
-
-# --- the scheduler for one's own loop ------------------------------------------------------------------------
-
-
-def pair(kind, **kwargs):
-    """Two equal optimisers on equal parameters, with two parameter groups each."""
-    made = []
-    for _ in range(2):
-        first, second = (nn.Parameter(torch.tensor([value])) for value in (1.0, -2.0))
-        made.append(kind([{"params": [first]}, {"params": [second]}], lr=0.1, **kwargs))
-    return made
-
-
-def walk(optimizer, scheduler, n, key):
-    """Train on a quadratic, one scheduler step after each optimiser step; what each step used."""
-    used = []
-    for _ in range(n):
-        used.append([(group["lr"], group[key]) for group in optimizer.param_groups])
-        optimizer.zero_grad()
-        sum((p**2).sum() for group in optimizer.param_groups for p in group["params"]).backward()
-        optimizer.step()
-        scheduler.step()
-    return used
-
-
-def flat(used):
-    return np.array([[x for lr, other in row for x in (lr, *np.atleast_1d(other))] for row in used])
-
-
-@pytest.mark.parametrize(
-    "kind, key, kwargs",
-    [
-        (torch.optim.SGD, "momentum", {"momentum": 0.9}),
-        (torch.optim.Adam, "betas", {"betas": (0.9, 0.98)}),
-        (torch.optim.AdamW, "betas", {}),
-    ],
-)
-@pytest.mark.parametrize("three_phase", [False, True])
-def test_it_drives_an_optimizer_as_OneCycleLR_does(kind, key, kwargs, three_phase):
-    ours, theirs = pair(kind, **kwargs)
-    lr = s.one_cycle_torch(0.8, 40, three_phase=three_phase)
-    momentum = s.one_cycle_torch_momentum(steps=40, three_phase=three_phase)
-    a = walk(ours, ScheduledLR(ours, {"lr": lr, "momentum": momentum}, 40), 40, key)
-    b = walk(theirs, OneCycleLR(theirs, 0.8, 40, three_phase=three_phase), 39, key) + [
-        [(group["lr"], group[key]) for group in theirs.param_groups]
-    ]
-    np.testing.assert_allclose(flat(a), flat(b), rtol=1e-9)
-
-
-@pytest.mark.parametrize("mode, gamma", [("triangular", 1.0), ("triangular2", 1.0), ("exp_range", 0.98)])
-def test_it_drives_an_optimizer_as_CyclicLR_does(mode, gamma):
-    ours, theirs = pair(torch.optim.SGD, momentum=0.9)
-    a = walk(ours, ScheduledLR(ours, s.cyclic(0.01, 0.3, 50, 6, 9, mode, gamma), 50), 50, "momentum")
-    b = walk(theirs, CyclicLR(theirs, 0.01, 0.3, 6, 9, mode=mode, gamma=gamma, cycle_momentum=False), 50, "momentum")
-    np.testing.assert_allclose(flat(a), flat(b), rtol=1e-12)
-
-
-def test_it_resumes_from_a_state_dict_of_plain_json():
-    whole, parts = pair(torch.optim.SGD, momentum=0.9)
-    curves = {"lr": s.one_cycle(0.1, 1.0), "momentum": s.one_cycle_momentum(), "weight_decay": s.linear(0.1, 0)}
-    expected = walk(whole, ScheduledLR(whole, curves, 30), 30, "momentum")
-    first = ScheduledLR(parts, curves, 30)
-    used = walk(parts, first, 13, "momentum")
-    saved = json.loads(json.dumps(first.state_dict()))
-    again = ScheduledLR(parts, curves, 30)
-    again.load_state_dict(saved)
-    assert used + walk(parts, again, 17, "momentum") == expected
-    assert parts.param_groups[1]["weight_decay"] == whole.param_groups[1]["weight_decay"] == 0
-    assert again.get_last_lr() == [whole.param_groups[0]["lr"]] * 2
-
-
-def test_a_state_of_another_length_is_refused():
-    (optimizer, _), curve = pair(torch.optim.SGD), s.linear(1, 0)
-    with pytest.raises(ValueError, match="saved with steps=20, but this scheduler has steps=30"):
-        ScheduledLR(optimizer, curve, 30).load_state_dict(ScheduledLR(optimizer, curve, 20).state_dict())
-
-
-def test_past_its_end_it_keeps_the_last_values():
-    optimizer, _ = pair(torch.optim.SGD, momentum=0.9)
-    used = walk(optimizer, ScheduledLR(optimizer, {"lr": s.one_cycle(0.1, 1), "momentum": s.linear(0.9, 0.5)}, 10), 25, "momentum")
-    assert used[9:] == [used[9]] * 16 and used[9][0] == pytest.approx((0.01, 0.5))
-
-
-@pytest.mark.parametrize("schedules, message", [({"lr": s.linear(0.1, -1)}, "lr runs from -1"), ({"momentum": 0.9}, 'needs "lr"')])
-def test_the_scheduler_refuses_what_fit_refuses(schedules, message):
-    optimizer, _ = pair(torch.optim.SGD)
-    with pytest.raises(ValueError, match=message):
-        ScheduledLR(optimizer, schedules, 10)
-    assert optimizer.param_groups[0]["lr"] == 0.1
-
-
-def test_momentum_is_refused_for_an_optimiser_without_one():
-    optimizer = torch.optim.Adagrad(torch.nn.Linear(2, 1).parameters())
-    with pytest.raises(ValueError, match="Adagrad has no momentum"):
-        ScheduledLR(optimizer, {"lr": 0.1, "momentum": 0.9}, steps=5)
