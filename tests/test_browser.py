@@ -30,7 +30,7 @@ ALL_THREADS = "__import__('threading').active_count()"
 PID = "__import__('os').getpid()"
 CHAPTERS = sorted(path.name for path in (browser.ROOT / "notebooks").glob("*.ipynb"))
 LONG = "setattr({0}, 'setup', __import__('dataclasses').replace({0}.setup, epochs=20_000))"  # on any machine
-HIGH, SAID = "upper learning rate", "up to {} at iteration"  # a slider of the widget SHAPED; what its picture says of it
+HIGH, SAID = "upper learning rate", "up to {} at iteration"  # a slider of SHAPED, and what its picture says of it
 PICTURE = "next(part for part in shaped.children if type(part).__name__ == 'Picture').value"
 DIGEST = f"__import__('hashlib').sha256({PICTURE}).hexdigest()"
 
@@ -230,9 +230,9 @@ def test_every_chapter_runs_from_the_menu_and_its_widgets_are_whole(opened, name
     chapter = opened(name)
     browser.run_all(chapter.page)
     check_run(chapter)
-    for box in chapter.page.locator(".widget-vbox", has=chapter.page.locator(":scope > button", has_text=RESULT)).all():
-        box.get_by_role("button", name=RESULT).click()
-        box.locator("img[title^='You said']").wait_for()
+    for button in chapter.page.get_by_role("button", name=RESULT).all():
+        button.click()
+        button.locator("xpath=..").locator("img[title^='You said']").wait_for()
     for width in (1200, 480):
         browser.look(chapter.page, width=width, height=1000)
         for i, box in enumerate(browser.widgets(chapter.page)):
