@@ -17,7 +17,10 @@ class Job:
         self.state, self.thread, self.changed = "idle", None, changed
 
     def start(self, work, wait: bool) -> bool:
-        """Call work() in a daemon thread, or with `wait` here; False, and no more, while any job is under way."""
+        """Call work() in a daemon thread, or with `wait` here; False, and no more, while any job is under way.
+
+        Raises RuntimeError where the system gives no thread, and what `work` raises with `wait`; the job is idle then.
+        """
         with Job.lock:
             if Job.under_way is not None:
                 return False
@@ -25,8 +28,7 @@ class Job:
         if wait:
             self._carry_out(work)
         else:
-            self.thread = threading.Thread(target=self._carry_out, args=(work,), name="clrlib-live", daemon=True)
-            self.thread.start()
+            self._begin_thread(work)
         return True
 
     def stop(self):
@@ -43,14 +45,26 @@ class Job:
             self.thread.join(seconds)
         return self.state == "idle"
 
+    def _begin_thread(self, work):
+        self.thread = threading.Thread(target=self._carry_out, args=(work,), name="clrlib-live", daemon=True)
+        try:
+            self.thread.start()
+        except Exception:  # the system gives no more threads; nothing of _carry_out has run
+            self.thread = None
+            self._end()
+            raise
+
     def _carry_out(self, work):
         try:
             self.changed()
             work()
         finally:
-            with Job.lock:
-                Job.under_way, self.state = None, "idle"
-            self.changed()
+            self._end()
+
+    def _end(self):
+        with Job.lock:
+            Job.under_way, self.state = None, "idle"
+        self.changed()
 
 
 def from_a_page() -> bool:

@@ -35,16 +35,42 @@
             return [part.innerText.slice(0, 30), (high + 0.05) / (low + 0.05)];
         });
 
-    /** Note in course.moves the milliseconds from each key on a slider's knob to the next picture. */
-    const watch = ([knob, picture]) => {
-        course.moves = [];
-        let begun = null;
-        knob.addEventListener("keydown", () => { begun = performance.now(); }, true);
-        picture.addEventListener("load", () => {
-            if (begun !== null) course.moves.push(performance.now() - begun);
-            begun = null;
-        });
+    const seen = new WeakMap();
+    /** Whether a part of the page, asked once a frame, has kept its layout for so many frames: every picture in it
+        loaded, no transition under way. */
+    const steady = ([part, frames]) => {
+        const inner = [part, ...part.querySelectorAll("*")];
+        const now = JSON.stringify(inner.map(one => one.getBoundingClientRect()));
+        const ends = part.getAnimations({subtree: true}).map(move => move.effect.getComputedTiming().endTime);
+        const busy = ends.some(isFinite) || inner.some(one => one.complete === false);
+        const [before, same] = seen.get(part) ?? [null, 0];
+        seen.set(part, [now, now == before && !busy ? same + 1 : 0]);
+        return seen.get(part)[1] >= frames && seen.delete(part);
     };
 
-    window.course = {colours, clipped, contrasts, watch, moves: []};
+    /** Whether a picture is whole, and its words (in which {} stands for a readout) are those of the readout now. */
+    const drawn = ([picture, readout, words]) => picture.complete && picture.naturalWidth > 0
+        && picture.title.includes(words.replace("{}", readout.textContent));
+
+    /** Keep when a key last went down on a slider's knob, and when a picture was last loaded, in milliseconds. */
+    const watch = ([knob, picture]) => {
+        course.pressed = course.loaded = 0;
+        knob.addEventListener("keydown", () => { course.pressed = performance.now(); }, true);
+        picture.addEventListener("load", () => { course.loaded = performance.now(); });
+    };
+
+    /** The SHA-256 of what a picture shows. */
+    const digest = async picture => {
+        const shown = await (await fetch(picture.src)).arrayBuffer();
+        const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", shown));
+        return [...bytes].map(byte => byte.toString(16).padStart(2, "0")).join("");
+    };
+
+    /** Keep what becomes of a kernel: course.statuses. */
+    const follow = kernel => {
+        course.statuses = [];
+        kernel.statusChanged.connect((_, status) => course.statuses.push(status));
+    };
+
+    window.course = {colours, clipped, contrasts, steady, drawn, watch, digest, follow};
 })();

@@ -192,9 +192,10 @@ def restart(page):
     """Restart the kernel from the Kernel menu, and say yes."""
     page.click(".lm-MenuBar-itemLabel:text-is('Kernel')")
     page.click(".lm-Menu-itemLabel:text-is('Restart Kernel…')")
+    page.evaluate(f"course.follow({KERNEL})")
     page.click(".jp-Dialog button.jp-mod-accept")
     page.wait_for_selector(".jp-Dialog", state="detached")
-    page.wait_for_timeout(1000)
+    page.wait_for_function("course.statuses.includes('restarting')")  # until then the old kernel is idle
     wait_idle(page)
 
 
@@ -232,7 +233,17 @@ def widgets(page) -> list:
 
 def slider(box, label: str):
     """The knob of the slider with this label."""
-    return box.locator(".widget-inline-hbox", has=box.page.locator(f".widget-label:text-is('{label}')")).locator(".noUi-handle").first
+    return _row(box, label).locator(".noUi-handle").first
+
+
+def readout(box, label: str):
+    """The text beside the slider with this label, which says where it stands."""
+    return _row(box, label).locator(".widget-readout").first
+
+
+def _row(box, label: str):
+    name = box.page.locator(f".widget-label:text-is('{label}')")
+    return box.locator(".widget-inline-hbox", has=name)
 
 
 def unnamed(box) -> int:
@@ -245,15 +256,36 @@ def picture(box) -> str:
     return box.locator("img").first.get_attribute("src")
 
 
-def wait_picture(box, before: str, seconds: float = 10):
+def wait_picture(box, before: str, seconds: float = 30):
     """Wait for another picture than `before`, whole."""
     image = box.locator("img").first.element_handle()
     box.page.wait_for_function(NEW_PICTURE, arg=[image, before], timeout=1000 * seconds)
 
 
+def wait_drawn(box, label: str, words: str):
+    """Wait for the picture of what a slider says now, whole.
+
+    Moves in quick succession share a message, and so a picture: its words tell which value it shows.
+
+    words  a part of the picture's words, in which {} stands for the slider's readout
+    """
+    parts = [box.locator("img").first.element_handle(), readout(box, label).element_handle()]
+    box.page.wait_for_function("course.drawn", arg=[*parts, words])
+
+
+def digest(box) -> str:
+    """The SHA-256 of the picture that a widget shows."""
+    return box.locator("img").first.evaluate("course.digest")
+
+
+def steady(part, frames: int = 10):
+    """Wait until a part of the page has kept its layout for so many frames, however long the machine takes for one."""
+    part.page.wait_for_function("course.steady", arg=[part.element_handle(), frames])
+
+
 def drag(knob, pixels: float):
     """Take a slider's knob with the mouse and let it go `pixels` further right."""
-    knob.scroll_into_view_if_needed()
+    knob.hover()  # once it is in view, keeps its place, and nothing lies over it
     at, mouse = knob.bounding_box(), knob.page.mouse
     x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
     mouse.move(x, y)
@@ -277,7 +309,7 @@ def look(page, width: int, height: int, theme: str = "Light"):
     page.set_viewport_size({"width": width, "height": height})
     command(page, "apputils:change-theme", {"theme": f"JupyterLab {theme}"})
     page.wait_for_function("dark => document.body.dataset.jpThemeLight == String(!dark)", arg=theme == "Dark")
-    page.wait_for_timeout(500)  # the theme's styles and the layout follow
+    steady(page.locator("body"))
 
 
 def keep(box, path: Path):
@@ -285,17 +317,20 @@ def keep(box, path: Path):
     size = box.page.viewport_size
     box.page.set_viewport_size(size | {"height": 1400})
     box.scroll_into_view_if_needed()
-    box.page.wait_for_timeout(300)
+    steady(box)
     box.screenshot(path=path)
     box.page.set_viewport_size(size)
 
 
-def timed_moves(knob, image, keys) -> list[float]:
-    """Seconds from each key on a slider's knob to the new picture, as the page's clock has it."""
-    page = knob.page
-    page.evaluate("course.watch", [knob.element_handle(), image.element_handle()])
-    for i, key in enumerate(keys):
-        knob.focus()
-        page.keyboard.press(key)
-        page.wait_for_function("n => course.moves.length > n", arg=i, timeout=30_000)
-    return [milliseconds / 1000 for milliseconds in page.evaluate("course.moves")]
+def timed_moves(box, label: str, words: str, keys) -> list[float]:
+    """Seconds from each key on a slider's knob to the picture of its new value, as the page's clock has it."""
+    knob, page, seconds = slider(box, label), box.page, []
+    page.evaluate("course.watch", [knob.element_handle(), box.locator("img").first.element_handle()])
+    for key in keys:
+        before = readout(box, label).inner_text()
+        knob.press(key)
+        assert readout(box, label).inner_text() != before, f"{key} moved nothing"
+        wait_drawn(box, label, words)
+        page.wait_for_function("course.loaded > course.pressed")
+        seconds.append(page.evaluate("course.loaded - course.pressed") / 1000)
+    return seconds

@@ -91,6 +91,19 @@ def answer(body=GOOD, status=200, length=None, pause=0.0, piece=1 << 20, **heade
     return send
 
 
+def some(first):
+    """So many bytes of the archive, and then none for as long as the reader stays."""
+
+    def send(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(GOOD)))
+        handler.end_headers()
+        handler.wfile.write(GOOD[:first])
+        handler.rfile.read(1)
+
+    return send
+
+
 def endless(handler):
     handler.send_response(200)
     handler.end_headers()

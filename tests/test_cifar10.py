@@ -261,7 +261,7 @@ def test_no_network_is_explained_and_live_cells_go_on(monkeypatch, capsys):
 
 
 def test_without_the_downloader_it_says_what_to_install(monkeypatch, tmp_path):
-    def missing(url, scratch):
+    def missing(*args):
         raise ModuleNotFoundError(name="pooch")
 
     monkeypatch.setattr(cifar10, "_fetch", missing)

@@ -69,6 +69,20 @@ def test_with_wait_it_runs_here_and_an_error_leaves_it_idle(job):
         assert job.state == "idle" and Job.under_way is None
 
 
+def test_where_no_thread_starts_it_says_so_and_a_later_job_runs(job, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        job.start(lambda: None, wait=False)
+    monkeypatch.undo()
+    assert job.state == "idle" and job.join(0)
+    entered = threading.Event()
+    assert Job().start(entered.set, wait=True) and entered.is_set()
+    assert job.start(waiting(job, threading.Event()), wait=False)
+
+
 def test_stopping_what_does_not_run_changes_nothing(job):
     job.stop()
     assert job.state == "idle" and job.seen == [] and job.join(0)
