@@ -72,8 +72,8 @@ def fell(lrs, losses) -> Fall:
         least    MARGIN * scatter * sqrt(pi / (2 b)), the second factor and the root being the median's standard error
 
     Judged is what came before the explosion: before a loss that is not finite, or a median of 5 neighbours above 4 times
-    the lowest one so far. Of 1,000 sweeps of 30 to 400 losses of pure noise 2 % count as falls at most; a fall 5 times
-    its scatter counts in all sweeps of 100 steps, in 9 of 10 of 50.
+    the lowest one so far. Of sweeps of pure noise, 15 to 400 steps long, 2 % at most count as falls; of falls by 5 times
+    their scatter all do in 100 steps, and 96 % in 30.
     """
     _, losses = _checked(lrs, losses)
     losses = losses[: _explosion(losses)]
@@ -256,7 +256,7 @@ def slide(rates, curve):
     """Slide two points, 15 steps apart, down from the end until the slopes there are the same within 0.005.
 
     The slope is np.gradient(curve), the loss per step; the rate is that of the lower point, one step before the slide
-    ended. It never ends: the first rate. It ends at once: the 16th from the end.
+    ended. If it never ends, that is the first rate; if it ends at once, the 16th from the end, whatever the curve.
 
     Source: fastai 2.8.12, `callback.schedule.slide` (Novetta's). Both constants are per step: made for 100 steps from
     1e-7 to 10, where 15 steps are 1.2 decades. More steps make all slopes flatter, so that it ends sooner, higher up.
@@ -274,7 +274,8 @@ def minimum(rates, curve):
     """A tenth of the rate with the lowest loss: the article's rule, read off the curve as fastai does.
 
     Source: fastai 2.8.12, `callback.schedule.minimum`; Gugger 2018 before it. The smoothing's lag is part of it: with
-    beta 0.98 the lowest point lies far to the right, at the end of the sweep often, and the tenth takes some of it back.
+    beta 0.98 the lowest point lies far to the right, and on a sweep of 100 steps it is often the last one kept: the answer
+    is then a twentieth of where the sweep ended, whatever the curve.
     """
     return rates[curve.argmin()] / 10
 
@@ -296,8 +297,8 @@ def steep(rates, curve):
 def lightning(rates, curve):
     """The rate at which the loss falls fastest per unit of the rate, dL/d(rate), by central differences.
 
-    Source: Lightning 2.6.6, `lr_finder.suggestion` (until 2.5.2 it was per step). Made for 100 steps from 1e-8 to 1. Over
-    one decade a unit shrinks to a tenth, so it points to the very beginning of the fall, or at noise before it.
+    Source: Lightning 2.6.6, `lr_finder.suggestion` (until 2.5.2 it was per step). Made for 100 steps from 1e-8 to 1. The
+    same fall counts ten times as much a decade lower, so it points to the beginning of the fall, or at noise before it.
     """
     return rates[_lowest(np.gradient(curve, rates))]
 
@@ -317,8 +318,9 @@ def bottom(rates, losses):
     """The middle of the lowest stretch: the rate in the middle of the block of losses with the lowest median.
 
     Blocks are those of `fell`, a seventh of the sweep wide. A median about its middle does not lag, so nothing need be
-    divided away. Ours, not a package's. It was chosen by the runs that it is judged by (one-cycle peaks of one small
-    net, where it loses least), so trust that figure less than the others'. For a constant rate take less.
+    divided away. A sweep that ends before the loss turns gives the middle of its last block: sweep to a higher rate.
+    Ours, not a package's. It was chosen by the runs that it is judged by (one-cycle peaks of one small net, where it
+    loses least), so trust that figure less than the others'.
     """
     block = _block(len(losses))
     return rates[_medians(losses, block).argmin() + block // 2]

@@ -53,25 +53,20 @@ def test_the_recorded_pairs_are_many_and_tell_rules_apart():
         assert len(set(rates)) > 15 and sum(rate is not None for rate in rates) > 40
 
 
-@pytest.fixture(scope="module")
 def fresh():
-    """Curves that were never recorded."""
+    """Curves that were never recorded, on sweeps of all widths."""
     rng = np.random.default_rng(0)
     for seed in range(30):
         steps = int(rng.choice([25, 60, 100, 140]))
         losses = fall(1000 + seed, steps, depth=rng.uniform(0, 2))
         losses[rng.integers(steps // 2, steps) :] *= rng.choice([1, 3, 1e5])
-        yield {
-            "low": 10 ** rng.uniform(-8, -4),
-            "high": 10 ** rng.uniform(-1, 2),
-            "steps": steps,
-            "losses": losses.tolist(),
-        }
+        low, high = 10 ** rng.uniform(-8, -4), 10 ** rng.uniform(-1, 2)
+        yield {"low": low, "high": high, "steps": steps, "losses": losses.tolist()}
 
 
 @pytest.mark.full
-def test_the_packages_themselves_say_so(fresh):
-    curves = [*PAIRS["curves"], *fresh]
+def test_the_packages_themselves_say_so():
+    curves = [*PAIRS["curves"], *fresh()]
     try:
         told = package_rules.asked(curves)
     except package_rules.Offline as error:
@@ -274,7 +269,7 @@ def logistic(rng, steps, depth):
 
 
 @pytest.mark.parametrize(
-    "steps, depth, least", [(100, 5, 0.99), (200, 5, 0.99), (400, 3, 0.99), (50, 5, 0.85), (50, 10, 0.95)]
+    "steps, depth, least", [(100, 5, 0.99), (200, 5, 0.99), (400, 3, 0.99), (50, 5, 0.98), (30, 5, 0.9)]
 )
 def test_the_guard_speaks_on_a_fall(steps, depth, least):
     assert speaks(lambda rng: logistic(rng, steps, depth)) >= least
