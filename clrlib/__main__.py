@@ -45,7 +45,9 @@ def doctor(args):
 
     import torch
 
-    from clrlib import cifar10, engine, profiles, records
+    from clrlib.evidence import records
+    from clrlib.lab import download as cifar10
+    from clrlib.lab import engine, profiles
 
     device = engine.pick_device()
     try:
@@ -63,7 +65,7 @@ def doctor(args):
 
 def fetch_data(args):
     """Leave a verified CIFAR-10 behind, or fail saying what to do; a damaged copy is fetched anew."""
-    from clrlib import cifar10
+    from clrlib.lab import download as cifar10
 
     if os.environ.get("CLR_DATA") == cifar10.STAND_IN:
         return print("CLR_DATA=digits asks for the stand-in: nothing to fetch")
@@ -79,7 +81,7 @@ def record(args):
     """List the declared experiments, or run what is missing."""
     from dataclasses import replace
 
-    from clrlib import experiments, recording
+    from clrlib.evidence import experiments, recording
 
     runs = experiments.declared(args.experiment, args.network)
     runs = [run for run in runs if args.name in (None, run.name)]
@@ -105,7 +107,7 @@ def _part(text: str | None) -> tuple[int, int]:
 
 def collect(args):
     """Write the records of a results file to their places."""
-    from clrlib import recording
+    from clrlib.evidence import recording
 
     paths = recording.collect(args.results)
     print(f"{len(paths)} records written below {paths[0].parent.parent}" if paths else "nothing in it that is not here already")
@@ -113,7 +115,8 @@ def collect(args):
 
 def show_list(runs):
     """A line per declared run: seeds there and wanted, the minutes that the rest takes here, and the result."""
-    from clrlib import engine, recording
+    from clrlib.evidence import recording
+    from clrlib.lab import engine
     from clrlib.stats import mean_and_spread
 
     device = engine.pick_device()
@@ -130,14 +133,14 @@ def show_list(runs):
 
 def build(args):
     """Execute notebooks and store their outputs, normalised."""
-    from clrlib import notebooks
+    from clrlib.page import build as notebooks
 
     notebooks.build(args.notebooks)
 
 
 def stamp_address(args):
     """Set the repository's address, if one is given, and stamp it everywhere; says which files changed."""
-    from clrlib import address
+    from clrlib.page import address
 
     url, changed = address.stamp(args.url)
     print(f"Address    {url or 'none yet: no badges, and a chapter opened as a lone file needs CLR_REPO'}")

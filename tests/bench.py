@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
-from clrlib import cifar10, engine, models
-from clrlib import data as images_of
-from clrlib.fresh import range_test
+from clrlib.lab import cifar as images_of
+from clrlib.lab import download as cifar10
+from clrlib.lab import engine, models
+from clrlib.lab.fresh import range_test
+from clrlib.lab.training import Recipe, fit
 from clrlib.scheduler import ScheduledLR, hyper_parameters
 from clrlib.schedules import join, linear, one_cycle
-from clrlib.training import Recipe, fit
 
 BATCH = 512
 
@@ -55,7 +56,7 @@ def main():
     print("resident memory after each of 6 epochs of 10,000 images, kept (MB): " + ", ".join(f"{mb:.0f}" for mb in child("kept")[1]))
     report("10,000 schedule steps: OneCycleLR / ScheduledLR (s)", paired(their_schedule, our_schedule, 5))
     report("10,000 schedule steps: OneCycleLR / what `fit` does (s)", paired(their_schedule, fits_schedule, 5))
-    reading = "import clrlib.schedules, clrlib.suggest, clrlib.records, clrlib.plots"
+    reading = "import clrlib.schedules, clrlib.suggest, clrlib.evidence.records, clrlib.figures.plots"
     report(
         "import: numpy alone / the reading path, before the first drawing (s)",
         paired(lambda: fresh("import numpy"), lambda: fresh(reading), 5),

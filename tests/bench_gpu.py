@@ -23,10 +23,12 @@ from torch import nn
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
-from clrlib import cifar10, engine, experiments, fast, memory, models
-from clrlib import data as images_of
+from clrlib.evidence import experiments
+from clrlib.lab import cifar as images_of
+from clrlib.lab import download as cifar10
+from clrlib.lab import engine, fast, memory, models
+from clrlib.lab.training import Recipe, fit
 from clrlib.stats import mean_and_spread
-from clrlib.training import Recipe, fit
 
 BATCH = 512
 

@@ -7,8 +7,8 @@ import torch
 from faults import TRIED
 from torch import nn
 
-from clrlib import models
-from clrlib.data import Data, Split
+from clrlib.lab import models
+from clrlib.lab.cifar import Data, Split
 
 torch.set_num_threads(1)
 

@@ -21,7 +21,7 @@ hostile = settings(
 def processes():
     """Where processes come from: a server that has imported what they need, has no threads, and forks them in milliseconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["clrlib.recording", "torchvision.datasets", "pooch", "requests", "faults_server"])
+    context.set_forkserver_preload(["clrlib.evidence.recording", "torchvision.datasets", "pooch", "requests", "faults_server"])
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
     forkserver.ensure_running()

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from clrlib import cifar10
-from clrlib.cifar10 import DataError
+from clrlib.lab import download as cifar10
+from clrlib.lab.download import DataError
 
 CHANCE = random.Random(0)
 FILES = {f"data_batch_{i}": CHANCE.randbytes(40_000) for i in range(1, 6)} | {"test_batch": CHANCE.randbytes(40_000)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from package_rules import asked
 
-from clrlib import records
+from clrlib.evidence import records
 from clrlib.history import RangeTest
 
 FILE = Path(__file__).with_name("suggestions.json")

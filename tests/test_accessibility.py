@@ -13,10 +13,13 @@ import nbformat
 import numpy as np
 import pytest
 
-from clrlib import dots, figures, landscapes, live_plots, plots
-from clrlib.descent import bowl, descend
+from clrlib.chapters import chapter_01 as landscapes
+from clrlib.figures import dots, plots
+from clrlib.figures import live as live_plots
+from clrlib.figures import style as figures
 from clrlib.history import History
 from clrlib.schedules import one_cycle
+from clrlib.theory.descent import bowl, descend
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(ROOT.glob("notebooks/**/*.ipynb"))

@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from clrlib import address
 from clrlib.__main__ import main
-from clrlib.notebooks import normalised
+from clrlib.page import address
+from clrlib.page.build import normalised
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -25,8 +25,8 @@ def copy(tmp_path):
     """What stamping reads and writes: a chapter with outputs, one without, a README with a place for badges; no address set."""
     for folder in ("clrlib", "notebooks"):
         (tmp_path / folder).mkdir()
-    text = (ROOT / "clrlib/address.py").read_text(encoding="utf-8")
-    (tmp_path / "clrlib/address.py").write_text(address.LINE.sub('REPOSITORY = ""', text, count=1), encoding="utf-8")
+    text = (ROOT / "clrlib/page/address.py").read_text(encoding="utf-8")
+    (tmp_path / "clrlib/page/address.py").write_text(address.LINE.sub('REPOSITORY = ""', text, count=1), encoding="utf-8")
     (tmp_path / "README.md").write_text("# Course\n\n<!--badges-->\n<!--/badges-->\n\nText.\n", encoding="utf-8")
     shown = new_code_cell("6 * 7", execution_count=1, outputs=[new_output("execute_result", {"text/plain": "42"}, execution_count=1)])
     cells = [new_markdown_cell("# 00 · Start\n\n**The question.** Why?"), new_markdown_cell("More."), shown]
@@ -76,7 +76,7 @@ def test_anything_else_is_refused_and_nothing_is_written(given, copy):
 
 
 def test_an_address_reaches_badges_set_up_cell_readme_and_its_own_place(copy):
-    assert address.stamp(URL, copy) == (URL, ["clrlib/address.py", "README.md", "notebooks/00_start_here.ipynb", "notebooks/01_bare.ipynb"])
+    assert address.stamp(URL, copy) == (URL, ["clrlib/page/address.py", "README.md", "notebooks/00_start_here.ipynb", "notebooks/01_bare.ipynb"])
     title, more, set_up, shown = chapter(copy).cells
     colab = "https://colab.research.google.com/github/some-owner/a_course.of-mine/blob/main/notebooks/00_start_here.ipynb"
     binder = "https://mybinder.org/v2/gh/some-owner/a_course.of-mine/main?labpath=notebooks%2F00_start_here.ipynb"
@@ -86,7 +86,7 @@ def test_an_address_reaches_badges_set_up_cell_readme_and_its_own_place(copy):
         "<!--/badges-->\n\n**The question.** Why?"
     )
     assert set_up.source == address.bootstrap(URL) and f'or "{URL}"\n' in set_up.source
-    assert f'\nREPOSITORY = "{URL}"\n' in (copy / "clrlib/address.py").read_text(encoding="utf-8")
+    assert f'\nREPOSITORY = "{URL}"\n' in (copy / "clrlib/page/address.py").read_text(encoding="utf-8")
     assert "01_bare.ipynb)" in chapter(copy, "01_bare.ipynb").cells[0].source
 
 

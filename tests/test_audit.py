@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clrlib import audit
-from clrlib.claims import running_accuracy
+from clrlib.evidence.claims import running_accuracy
+from clrlib.theory import audit
 
 
 @pytest.mark.parametrize("row", audit.LOG, ids=lambda row: row.name)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from test_widgets import parts
 
-from clrlib import batch_plots, figures, suggest
+from clrlib import suggest
+from clrlib.chapters import chapter_08 as batch_plots
+from clrlib.figures import style as figures
 from clrlib.history import History, RangeTest
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from clrlib import batch_size as b
 from clrlib.schedules import one_cycle
+from clrlib.theory import batch_size as b
 
 
 @pytest.mark.parametrize("rule, expected", [("linear", 3.2), ("root", 1.6)])

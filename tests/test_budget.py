@@ -1,8 +1,8 @@
 import pytest
 
-from clrlib import budget
-from clrlib import data as images_of
-from clrlib.profiles import PROFILES
+from clrlib.lab import budget
+from clrlib.lab import cifar as images_of
+from clrlib.lab.profiles import PROFILES
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from clrlib import checks, experiments, models, notebooks, profiles
-from clrlib import data as images_of
-from clrlib.fresh import range_test
+from clrlib import checks
+from clrlib.evidence import experiments
+from clrlib.lab import cifar as images_of
+from clrlib.lab import models, profiles
+from clrlib.lab.fresh import range_test
+from clrlib.lab.training import Recipe, fit
+from clrlib.page import build as notebooks
 from clrlib.range_test import range_test_in_place
 from clrlib.schedules import one_cycle, one_cycle_momentum, triangular2
-from clrlib.training import Recipe, fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

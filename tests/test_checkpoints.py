@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from clrlib import schedules as s
-from clrlib.checkpoints import CheckpointError
-from clrlib.training import Recipe, fit, steps
+from clrlib.lab.checkpoints import CheckpointError
+from clrlib.lab.training import Recipe, fit, steps
 
 PLAIN = Recipe(batch_size=16, precision="fp32")
 CURVES = {"lr": s.one_cycle(0.02, 0.2), "momentum": s.one_cycle_momentum()}
@@ -69,9 +69,9 @@ def test_a_run_begun_with_other_threads_is_refused_with_the_way_on(data, small_m
 
 def test_auto_precision_is_kept_as_what_it_came_to(data, small_model, tmp_path, monkeypatch):
     path, auto = tmp_path / "run.pt", replace(PLAIN, precision="auto")
-    monkeypatch.setattr("clrlib.engine.pick_precision", lambda device: "fp32")
+    monkeypatch.setattr("clrlib.lab.engine.pick_precision", lambda device: "fp32")
     quiet(small_model(), data, path, recipe=auto, watch=stopping(1))
-    monkeypatch.setattr("clrlib.engine.pick_precision", lambda device: "bf16")
+    monkeypatch.setattr("clrlib.lab.engine.pick_precision", lambda device: "bf16")
     with pytest.raises(CheckpointError, match="precision 'fp32', here 'bf16'"):
         quiet(small_model(), data, path, recipe=auto)
 
@@ -79,7 +79,7 @@ def test_auto_precision_is_kept_as_what_it_came_to(data, small_model, tmp_path, 
 def test_another_processor_is_refused_by_name(data, small_model, tmp_path, monkeypatch):
     path = tmp_path / "run.pt"
     quiet(small_model(), data, path, watch=stopping(1))
-    monkeypatch.setattr("clrlib.engine._processor", lambda: {"model name": "Abacus 3", "cpu family": "1", "model": "2"})
+    monkeypatch.setattr("clrlib.lab.engine._processor", lambda: {"model name": "Abacus 3", "cpu family": "1", "model": "2"})
     with pytest.raises(CheckpointError, match="here 'CPU, Abacus 3"):
         quiet(small_model(), data, path)
 
@@ -101,7 +101,7 @@ def test_random_numbers_drawn_in_training_go_on_where_they_were(data, small_mode
 def test_a_finished_run_comes_back_without_training(data, small_model, tmp_path, monkeypatch):
     first, again = small_model(), small_model(seed=3)
     expected = outcome(first, quiet(first, data, tmp_path / "run.pt"))
-    monkeypatch.setattr("clrlib.engine.train_step", None)
+    monkeypatch.setattr("clrlib.lab.engine.train_step", None)
     assert outcome(again, quiet(again, data, tmp_path / "run.pt")) == expected
 
 

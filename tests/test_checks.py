@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from clrlib import checks
-from clrlib.audit import true_counts
 from clrlib.history import History, RangeTest
 from clrlib.schedules import cyclic, one_cycle, one_cycle_momentum, triangular
+from clrlib.theory.audit import true_counts
 
 RATES = np.geomspace(1e-4, 1, 50)
 SWEEP = RangeTest(RATES, (np.log10(RATES) + 1)[None] ** 2 + 1, np.array([10.0]))  # its lowest loss is near 0.1, smoothed a little later

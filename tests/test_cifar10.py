@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from clrlib import cifar10
-from clrlib import data as images_of
-from clrlib.cifar10 import DataError
+from clrlib.lab import cifar as images_of
+from clrlib.lab import download as cifar10
+from clrlib.lab.download import DataError
 
 BATCHES = {f"data_batch_{i}": bytes([i]) * 1000 for i in range(1, 6)} | {"test_batch": b"6" * 1000}
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import nct, t
 
-from clrlib import claims, experiments, records, results, suggest
-from clrlib.claims import Claim, Comparison
+from clrlib import suggest
+from clrlib.evidence import claims, experiments, records, results
+from clrlib.evidence.claims import Claim, Comparison
 from clrlib.history import History
 from clrlib.stats import Difference
 

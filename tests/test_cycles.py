@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clrlib import cycles, plots
 from clrlib import schedules as s
-from clrlib.escape import paths, two_valleys
+from clrlib.chapters import chapter_04 as cycles
+from clrlib.figures import plots
 from clrlib.history import History
+from clrlib.theory.escape import paths, two_valleys
 
 
 def curve(stepsize=50, steps=401):

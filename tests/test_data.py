@@ -4,9 +4,9 @@ import torch
 import torchvision.transforms.functional as TF
 from torchvision.transforms import Normalize
 
-from clrlib import cifar10
-from clrlib import data as d
-from clrlib.data import Data, Plan, Split
+from clrlib.lab import cifar as d
+from clrlib.lab import download as cifar10
+from clrlib.lab.cifar import Data, Plan, Split
 
 # --- augmentation against torchvision -----------------------------------------------------------------------
 

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clrlib import decay
 from clrlib.schedules import one_cycle, one_cycle_momentum
+from clrlib.theory import decay
 
 
 def torchs(schedules, steps):

@@ -5,7 +5,8 @@ import pytest
 from test_plots import log
 from test_widgets import parts
 
-from clrlib import decay_plots, figures
+from clrlib.chapters import chapter_07 as decay_plots
+from clrlib.figures import style as figures
 
 RESULTS = {(m, d, r): 50 + 10 * m - 100 * d * r for m in (0.8, 0.95) for d in (1e-4, 1e-3, 1e-2) for r in (0.2, 1.6)}
 DRAWN = {

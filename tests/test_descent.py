@@ -2,9 +2,22 @@ import numpy as np
 import pytest
 import torch
 
-from clrlib import descent
 from clrlib import schedules as s
-from clrlib.descent import BEALE, ROSENBROCK, arrival, bowl, curvatures, departure, descend, factors, highest_rate, outlook, ravine, saddle
+from clrlib.theory import descent
+from clrlib.theory.descent import (
+    BEALE,
+    ROSENBROCK,
+    arrival,
+    bowl,
+    curvatures,
+    departure,
+    descend,
+    factors,
+    highest_rate,
+    outlook,
+    ravine,
+    saddle,
+)
 
 SURFACES = [bowl(0.3, 4.0), ravine(0.3, 4.0, 70), saddle(), ROSENBROCK, BEALE]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clrlib import dots, plots
+from clrlib.figures import dots, plots
 from clrlib.stats import Difference
 
 RUNS = {

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clrlib import engine
+from clrlib.lab import engine
 from clrlib.scheduler import set_hyper
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from clrlib import schedules as s
-from clrlib.descent import bowl, descend
-from clrlib.descent import saddle as hyperbolic
-from clrlib.escape import first_step, median_and_quartiles, paths, plateau, two_valleys
+from clrlib.theory.descent import bowl, descend
+from clrlib.theory.descent import saddle as hyperbolic
+from clrlib.theory.escape import first_step, median_and_quartiles, paths, plateau, two_valleys
 
 SURFACES = [two_valleys(3.0, 0.5), plateau(3.0, 2.0)]
 

@@ -4,16 +4,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clrlib import data as images_of
-from clrlib import experiments, models, recording, records, training
 from clrlib import schedules as s
-from clrlib.cifar10 import DataError
-from clrlib.data import steps_per_epoch
-from clrlib.experiments import DECLARED, Run
-from clrlib.fresh import range_test
+from clrlib.evidence import experiments, recording, records
+from clrlib.evidence.experiments import DECLARED, Run
 from clrlib.history import History
+from clrlib.lab import cifar as images_of
+from clrlib.lab import models, training
+from clrlib.lab.cifar import steps_per_epoch
+from clrlib.lab.download import DataError
+from clrlib.lab.fresh import range_test
+from clrlib.lab.training import Recipe, fit
 from clrlib.range_test import sweep_rates
-from clrlib.training import Recipe, fit
 
 PLAIN = Recipe(batch_size=16, precision="fp32")
 SHORT = Run(

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from clrlib import engine, fast, models
 from clrlib import schedules as s
-from clrlib.data import Data, plan_epoch
-from clrlib.training import Recipe, fit, steps
+from clrlib.lab import engine, fast, models
+from clrlib.lab.cifar import Data, plan_epoch
+from clrlib.lab.training import Recipe, fit, steps
 
 PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
 CURVES = {"lr": s.one_cycle(0.02, 0.2), "momentum": s.one_cycle_momentum(), "weight_decay": s.linear(1e-2, 1e-4)}
@@ -192,7 +192,7 @@ def test_the_static_plan_takes_every_row_of_an_epochs_plan(data, small_model):
 
 
 def test_it_trains_on_real_images():
-    from clrlib.data import digits
+    from clrlib.lab.cifar import digits
 
     train, test = digits()
     data = Data(train.subset(torch.arange(512)), test.subset(torch.arange(100)), source="digits")

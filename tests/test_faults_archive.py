@@ -12,7 +12,7 @@ import pytest
 from faults import processes, survived
 from faults_server import FILES, GOOD, WHOLE, answer, flipped, packed, refused, servers_here, stand_in, take_its_place, whole
 
-from clrlib import cifar10
+from clrlib.lab import download as cifar10
 
 
 @pytest.fixture

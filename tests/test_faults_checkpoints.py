@@ -8,9 +8,9 @@ import pytest
 import torch
 from faults import Bomb, survived, unharmed
 
-from clrlib import models
-from clrlib.checkpoints import CheckpointError
-from clrlib.training import Recipe, fit
+from clrlib.lab import models
+from clrlib.lab.checkpoints import CheckpointError
+from clrlib.lab.training import Recipe, fit
 
 PLAIN = Recipe(batch_size=16, precision="fp32")
 

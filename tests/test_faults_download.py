@@ -11,7 +11,7 @@ import pytest
 from faults import survived
 from faults_server import GOOD, answer, endless, flipped, refused, servers_here, some, take_its_place, whole
 
-from clrlib import cifar10
+from clrlib.lab import download as cifar10
 
 
 @pytest.fixture

@@ -12,14 +12,19 @@ from faults import hostile, outcome, survived
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clrlib import decay, decay_plots, descent, escape, guesses, landscapes, records, suggest, validate, widgets
 from clrlib import schedules as s
-from clrlib.fresh import range_test
+from clrlib import suggest, validate
+from clrlib.chapters import chapter_01 as landscapes
+from clrlib.chapters import chapter_07 as decay_plots
+from clrlib.evidence import records
 from clrlib.history import History, smooth, thin
+from clrlib.lab.fresh import range_test
+from clrlib.lab.training import Recipe
+from clrlib.page import guesses, widgets
 from clrlib.range_test import sweep_rates
 from clrlib.scheduler import hyper_parameters
 from clrlib.stats import mean_and_spread
-from clrlib.training import Recipe
+from clrlib.theory import decay, descent, escape
 
 usual = st.floats(1e-6, 10)
 hard = st.one_of(

@@ -15,9 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from clrlib import schedules as s
-from clrlib.checkpoints import identity, load
+from clrlib.lab.checkpoints import identity, load
+from clrlib.lab.training import Recipe, fit
 from clrlib.range_test import range_test_in_place
-from clrlib.training import Recipe, fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt in a generator's end
 PLAIN = Recipe(batch_size=16, precision="fp32")

@@ -12,12 +12,14 @@ import pytest
 import torch
 from faults import processes, survived
 
-from clrlib import checkpoints, files, recording, records
-from clrlib import data as images_of
+from clrlib import files
 from clrlib import schedules as s
-from clrlib.data import Data, Split
-from clrlib.experiments import Run
-from clrlib.training import Recipe
+from clrlib.evidence import recording, records
+from clrlib.evidence.experiments import Run
+from clrlib.lab import checkpoints
+from clrlib.lab import cifar as images_of
+from clrlib.lab.cifar import Data, Split
+from clrlib.lab.training import Recipe
 
 LR = {"lr": s.one_cycle(0.01, 0.1), "momentum": s.one_cycle_momentum()}
 TRAINED = Run("E9", "trained", "", epochs=30, schedules=LR, recipe=Recipe(batch_size=16, precision="fp32"))

@@ -9,9 +9,10 @@ import pytest
 import torch
 from faults import Bomb, survived, unharmed
 
-from clrlib import notebooks, recording, records, results
+from clrlib.evidence import recording, records, results
+from clrlib.evidence.records import RecordError
 from clrlib.history import History
-from clrlib.records import RecordError
+from clrlib.page import build as notebooks
 
 ROW = {"epoch": 1, "step": 4, "train_loss": 1.5, "train_accuracy": 40.0, "loss": 1.4, "accuracy": 45.0, "seconds": 1.0}
 

@@ -8,7 +8,7 @@ from IPython import display
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from clrlib import figures
+from clrlib.figures import style as figures
 
 
 def luminance(colour):

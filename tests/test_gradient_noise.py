@@ -3,8 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clrlib import data as images_of
-from clrlib import gradient_noise
+from clrlib.lab import cifar as images_of
+from clrlib.lab import gradient_noise
 
 
 def one_by_one(model, split):

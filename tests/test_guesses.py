@@ -4,7 +4,8 @@ import os
 import numpy as np
 import pytest
 
-from clrlib import figures, guesses
+from clrlib.figures import style as figures
+from clrlib.page import guesses
 
 
 @pytest.fixture(autouse=True)

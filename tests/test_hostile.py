@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clrlib import schedules as s
+from clrlib.evidence.records import RecordError, load
 from clrlib.history import smooth
 from clrlib.range_test import sweep_rates
-from clrlib.records import RecordError, load
 from clrlib.schedules import EASES, Schedule
 from clrlib.suggest import RULES, suggest_all
 

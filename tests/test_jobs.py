@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from clrlib.jobs import Job, from_a_page
+from clrlib.page.jobs import Job, from_a_page
 
 
 def waiting(job, entered):

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clrlib import descent, figures, landscapes
-from clrlib.descent import BEALE, ROSENBROCK, bowl, descend, saddle
+from clrlib.chapters import chapter_01 as landscapes
+from clrlib.figures import style as figures
+from clrlib.theory import descent
+from clrlib.theory.descent import BEALE, ROSENBROCK, bowl, descend, saddle
 
 START = {
     "bowl": ("bowl", 10, 0.15, 0, 0, 50),

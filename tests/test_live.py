@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from clrlib import figures, live, models, widgets
-from clrlib.data import Data
+from clrlib.figures import style as figures
+from clrlib.lab import models
+from clrlib.lab.cifar import Data
+from clrlib.lab.training import Recipe, fit
+from clrlib.page import live, widgets
 from clrlib.schedules import one_cycle
-from clrlib.training import Recipe, fit
 
 RECIPE = Recipe(batch_size=16, precision="fp32")
 LR = {"lr": one_cycle(0.02, 0.2)}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clrlib import figures, live_plots
+from clrlib.figures import live as live_plots
+from clrlib.figures import style as figures
 from clrlib.history import History, smooth
 from clrlib.schedules import one_cycle
 

@@ -4,9 +4,11 @@ import sys
 import pytest
 import torch
 
-from clrlib import cifar10, engine, recording
 from clrlib.__main__ import main
-from clrlib.experiments import DECLARED
+from clrlib.evidence import recording
+from clrlib.evidence.experiments import DECLARED
+from clrlib.lab import download as cifar10
+from clrlib.lab import engine
 
 
 @pytest.fixture

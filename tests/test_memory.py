@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clrlib import engine, memory
-from clrlib.training import Recipe
+from clrlib.lab import engine, memory
+from clrlib.lab.training import Recipe
 
 PLAIN = Recipe(batch_size=16, precision="fp32")
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clrlib import models
+from clrlib.lab import models
 
 PARAMETERS = {"tiny": 391_456, "resnet9": 6_573_120, "resnet20": 269_722, "resnet56": 853_018, "resnet56-projection": 855_770}
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from clrlib import momentum as m
-from clrlib import plots
-from clrlib.experiments import MATCHED
+from clrlib.chapters import chapter_06 as m
+from clrlib.evidence.experiments import MATCHED
+from clrlib.figures import plots
 from clrlib.schedules import linear, one_cycle, one_cycle_momentum
 from clrlib.stats import Difference
 

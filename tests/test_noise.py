@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clrlib import noise, plots
-from clrlib.claims import running_accuracy
+from clrlib.chapters import chapter_02 as noise
+from clrlib.evidence.claims import running_accuracy
+from clrlib.figures import plots
 from clrlib.history import History, smooth
 from clrlib.stats import standard_error
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from clrlib import notebooks, records
+from clrlib.evidence import records
 from clrlib.history import History
-from clrlib.notebooks import BuildError, normalised, stamped
+from clrlib.page import build as notebooks
+from clrlib.page.build import BuildError, normalised, stamped
 from clrlib.suggest import minimum
 
 

@@ -13,7 +13,7 @@ import pytest
 from faults import survived
 from kernels import ROOT, CellError, Kernel, code_cells, follow, install, linked, needed
 
-from clrlib import cells, hosts
+from clrlib.page import cells, hosts
 
 NOTEBOOKS = ROOT / "notebooks"
 CHAPTERS = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))

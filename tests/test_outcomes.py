@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clrlib import outcomes, plots
+from clrlib.figures import outcomes, plots
 
 RATES = {"constant": {0.1: [80.0, 82.0], 0.01: [70.0]}, "one cycle": {0.1: [90.0], 0.01: [60.0, 64.0]}}
 

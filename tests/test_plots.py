@@ -5,8 +5,8 @@ import pytest
 from IPython import display
 from PIL import Image
 
-from clrlib import plots
 from clrlib import schedules as s
+from clrlib.figures import plots
 from clrlib.history import History, RangeTest, smooth
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from clrlib import profiles
+from clrlib.lab import profiles
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from clrlib import data as images_of
-from clrlib.data import batch, plan_epoch
-from clrlib.fresh import range_test
 from clrlib.history import smooth
+from clrlib.lab import cifar as images_of
+from clrlib.lab.cifar import batch, plan_epoch
+from clrlib.lab.fresh import range_test
+from clrlib.lab.training import Recipe, evaluate
 from clrlib.range_test import range_test_in_place, run_sweep, sweep_rates
 from clrlib.scheduler import ScheduledLR
 from clrlib.schedules import one_cycle
-from clrlib.training import Recipe, evaluate
 
 PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
 
@@ -153,7 +153,7 @@ def test_what_cannot_work_is_named_before_training(change, message, data, monkey
     def never(*args, **kwargs):
         raise AssertionError("a step was trained")
 
-    monkeypatch.setattr("clrlib.engine.train_step", never)
+    monkeypatch.setattr("clrlib.lab.engine.train_step", never)
     with pytest.raises(ValueError, match=message):
         range_test(**{"data": data, "recipe": PLAIN, "steps": 4, "progress": False} | change)
 

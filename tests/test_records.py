@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from clrlib import records
+from clrlib.evidence import records
+from clrlib.evidence.records import RecordError
 from clrlib.history import History
-from clrlib.records import RecordError
 
 ROW = {"epoch": 1, "step": 50, "train_loss": 1.23456789, "train_accuracy": 51.5, "loss": 1.5, "accuracy": 47.25, "seconds": 3.5}
 RECIPE = {"model": "tiny", "schedules": {"lr": {"knots": [0, 1], "values": [0.1, 0.2], "eases": ["linear"]}}}

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from clrlib import schedules as s
-from clrlib.engine import Eager
-from clrlib.recipe import Recipe
-from clrlib.schedule_free import ScheduleFreeSGD, recalibrated
-from clrlib.training import evaluate, fit
+from clrlib.lab.engine import Eager
+from clrlib.lab.recipe import Recipe
+from clrlib.lab.schedule_free import ScheduleFreeSGD, recalibrated
+from clrlib.lab.training import evaluate, fit
 
 RATES = [0.0, 0.02, 0.05, 0.1, 0.1, 0.1, 0.3, 0.3, 0.2, 0.1]
 

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from clrlib.data import normalise
-from clrlib.sharpness import _largest, sharpness
+from clrlib.lab.cifar import normalise
+from clrlib.lab.sharpness import _largest, sharpness
 
 
 def small(seed=0):

@@ -12,14 +12,7 @@ from hypothesis import strategies as st
 from scipy import integrate
 
 from clrlib import stats
-from clrlib.stats import (
-    Difference,
-    detectable_difference,
-    difference,
-    paired_difference,
-    pooled_difference,
-    seeds_needed,
-)
+from clrlib.stats import Difference, detectable_difference, difference, paired_difference, pooled_difference, seeds_needed
 
 A, B, C = [81.2, 82.1, 81.7], [76.0, 77.1, 75.9, 76.4], [79.0, 80.1, 80.4]
 MAKERS = {

@@ -7,7 +7,8 @@ import package_rules
 import pytest
 from record_suggestions import FILE, fall, losses_of, rates_of
 
-from clrlib import records, suggest
+from clrlib import suggest
+from clrlib.evidence import records
 from clrlib.history import smooth
 from clrlib.suggest import RULES, Fall, Suggestion, Suggestions, candidates, fell, over_seeds, suggest_all
 

@@ -11,8 +11,8 @@ from torch import nn
 from tqdm import tqdm
 
 from clrlib import schedules as s
-from clrlib.data import batch, normalise, plan_epoch
-from clrlib.training import Recipe, evaluate, fit, steps
+from clrlib.lab.cifar import batch, normalise, plan_epoch
+from clrlib.lab.training import Recipe, evaluate, fit, steps
 
 PLAIN = Recipe(batch_size=16, precision="fp32", channels_last=False)
 
@@ -74,8 +74,8 @@ def test_the_same_seed_gives_the_same_history_and_another_does_not(data, small_m
 
 
 def test_training_lowers_the_loss_on_real_images():
-    from clrlib.data import Data, digits
-    from clrlib.models import build
+    from clrlib.lab.cifar import Data, digits
+    from clrlib.lab.models import build
 
     train, test = digits()
     data = Data(train.subset(torch.arange(512)), test.subset(torch.arange(100)), source="digits")
@@ -172,7 +172,7 @@ def test_the_progress_bar_shows_accuracy_and_changes_no_number(data, small_model
         def set_description(self, text, refresh):
             said.append(text)
 
-    monkeypatch.setattr("clrlib.training.tqdm", Bar)
+    monkeypatch.setattr("clrlib.lab.training.tqdm", Bar)
     shown, hidden = fit(small_model(), data, {"lr": 0.1}, 2, PLAIN), quiet(small_model(), data, {"lr": 0.1}, 2)
     assert shown.steps["loss"].tolist() == hidden.steps["loss"].tolist()
     assert said[1] == f"epoch 2/2, test {shown.accuracy:.1f} %"

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from clrlib import landscapes, plots, widgets
 from clrlib import schedules as s
+from clrlib.chapters import chapter_01 as landscapes
+from clrlib.figures import plots
 from clrlib.history import RangeTest
+from clrlib.page import widgets
 
 
 def parts(box):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib import descent
 from clrlib.checks.exercise import exercise
+from clrlib.theory import descent
 
 
 @exercise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from clrlib.chapters.chapter_04 import valleys
 from clrlib.checks.exercise import close, exercise
-from clrlib.cycles import valleys
 from clrlib.history import History
 from clrlib.schedules import cyclic, triangular
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib.batch_size import scaled_rate
 from clrlib.checks.exercise import exercise
 from clrlib.history import History
+from clrlib.theory.batch_size import scaled_rate
 
 NEAR = 1.1  # times the least seconds: what counts as fastest too
 

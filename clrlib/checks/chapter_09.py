@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from clrlib import stats
-from clrlib.audit import LOG, true_counts
 from clrlib.checks.exercise import close, exercise
-from clrlib.claims import judge
+from clrlib.evidence.claims import judge
 from clrlib.history import History
 from clrlib.stats import Difference
+from clrlib.theory.audit import LOG, true_counts
 
 
 @exercise

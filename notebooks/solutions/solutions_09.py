@@ -1,7 +1,7 @@
 """Chapter 09, solutions. Try first."""
 
-from clrlib.audit import true_counts
-from clrlib.claims import running_accuracy
+from clrlib.evidence.claims import running_accuracy
+from clrlib.theory.audit import true_counts
 
 
 # 1. After training epoch e it has counted 60,000 e - 10,000 images, after testing 60,000 e. The figures are percentages.

@@ -1,0 +1,1 @@
+"""Pictures and sliders of one chapter, a module each."""

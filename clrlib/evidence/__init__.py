@@ -1,0 +1,1 @@
+"""What was measured: records, their declarations, the claims held against them."""

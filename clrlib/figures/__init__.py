@@ -1,0 +1,1 @@
+"""The look, and the pictures that two chapters or more share."""

@@ -1,0 +1,1 @@
+"""What trains: data, models, the step, the loop, and what they cost here."""

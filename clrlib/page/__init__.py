@@ -1,0 +1,1 @@
+"""What needs a kernel or a page: widgets, guesses, live runs, set-up, build."""

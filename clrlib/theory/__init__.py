@@ -1,0 +1,1 @@
+"""Formulas of learning rates, momentum, decay and batches: numpy, no network."""
