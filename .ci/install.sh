@@ -104,6 +104,6 @@ if ! pip install $quiet $pins -e ".[$extra]"; then
     pip install $quiet -e ".[$extra]" || failed "pip could not install"
 fi
 
-# A kernel that was restarted and has run nothing yet can still say which cell to run first (see clrlib/page/cells.py).
-mkdir -p .venv/etc/ipython && echo 'c.InteractiveShellApp.extensions = ["clrlib.page.cells"]' >.venv/etc/ipython/ipython_kernel_config.py
+# A kernel that was restarted and has run nothing yet can still say which cell to run first (see clrlib/page/setup.py).
+mkdir -p .venv/etc/ipython && echo 'c.InteractiveShellApp.extensions = ["clrlib.page.setup"]' >.venv/etc/ipython/ipython_kernel_config.py
 printf '%s' "$wanted" >".venv/installed-$extra"

@@ -26,7 +26,8 @@ from torchvision.datasets import CIFAR10
 from clrlib.evidence import experiments
 from clrlib.lab import cifar as images_of
 from clrlib.lab import download as cifar10
-from clrlib.lab import engine, fast, memory, models
+from clrlib.lab import engine, fast, models
+from clrlib.lab import probes as memory
 from clrlib.lab.training import Recipe, fit
 from clrlib.stats import mean_and_spread
 

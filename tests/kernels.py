@@ -20,11 +20,11 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 from packaging.requirements import Requirement
 
-from clrlib.page import cells
+from clrlib.page import setup as cells
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = 300.0  # seconds: the limit of one cell
-LOAD = "%load_ext clrlib.page.cells"  # as every kernel of the course's .venv does when it starts
+LOAD = "%load_ext clrlib.page.setup"  # as every kernel of the course's .venv does when it starts
 ADVICE = re.compile(r"It is made by the cell under “(.+?)” that begins\n\n    (.+)\n\nRun that one first, or all cells above this one\.$")
 
 

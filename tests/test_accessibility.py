@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from clrlib.chapters import chapter_01 as landscapes
-from clrlib.figures import dots, plots
+from clrlib.chapters import chapter_09 as dots
 from clrlib.figures import live as live_plots
+from clrlib.figures import plots
 from clrlib.figures import style as figures
 from clrlib.history import History
 from clrlib.schedules import one_cycle

@@ -17,6 +17,7 @@ from clrlib.page.build import normalised
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 URL = "https://github.com/some-owner/a_course.of-mine"
+STAMPED = ["notebooks/00_start_here.ipynb", "notebooks/01_bare.ipynb"]
 REMEDY = "python -m clrlib address"
 
 
@@ -76,7 +77,7 @@ def test_anything_else_is_refused_and_nothing_is_written(given, copy):
 
 
 def test_an_address_reaches_badges_set_up_cell_readme_and_its_own_place(copy):
-    assert address.stamp(URL, copy) == (URL, ["clrlib/page/address.py", "README.md", "notebooks/00_start_here.ipynb", "notebooks/01_bare.ipynb"])
+    assert address.stamp(URL, copy) == (URL, ["clrlib/page/address.py", "README.md", *STAMPED])
     title, more, set_up, shown = chapter(copy).cells
     colab = "https://colab.research.google.com/github/some-owner/a_course.of-mine/blob/main/notebooks/00_start_here.ipynb"
     binder = "https://mybinder.org/v2/gh/some-owner/a_course.of-mine/main?labpath=notebooks%2F00_start_here.ipynb"

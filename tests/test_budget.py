@@ -1,7 +1,7 @@
 import pytest
 
-from clrlib.lab import budget
 from clrlib.lab import cifar as images_of
+from clrlib.lab import speed as budget
 from clrlib.lab.profiles import PROFILES
 
 

@@ -9,7 +9,7 @@ import pytest
 from faults import survived
 from kernels import LOAD, CellError, Kernel, advised, code_cells, follow
 
-from clrlib.page import cells
+from clrlib.page import setup as cells
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 CHAPTERS = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))

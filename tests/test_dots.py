@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clrlib.figures import dots, plots
+from clrlib.chapters import chapter_09 as dots
+from clrlib.figures import plots
 from clrlib.stats import Difference
 
 RUNS = {

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from clrlib.lab import cifar as images_of
-from clrlib.lab import gradient_noise
+from clrlib.lab import probes as gradient_noise
 
 
 def one_by_one(model, split):

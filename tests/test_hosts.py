@@ -13,7 +13,8 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from clrlib.page import address, hosts
+from clrlib.page import address
+from clrlib.page import setup as hosts
 
 try:
     import tomllib
@@ -31,8 +32,8 @@ source = "".join(next(cell for cell in cells if cell["cell_type"] == "code")["so
 names = {{}}
 for _ in range(int(sys.argv[1])):
     exec(source, names)
-import clrlib.hosts, google.colab, torch
-found = [clrlib.page.hosts.__file__, torch.__version__, sum("clrlib" not in path and "clr-course" in path for path in sys.path)]
+import clrlib.page.setup, google.colab, torch
+found = [clrlib.page.setup.__file__, torch.__version__, sum("clrlib" not in path and "clr-course" in path for path in sys.path)]
 print(json.dumps(found))
 """
 # Notes what it was asked and what it was to keep; FAKE_PIP is the folder of the host's packages.
@@ -101,7 +102,7 @@ def test_a_lone_chapter_fetches_the_course_and_leaves_the_host_as_it_is(form, ho
     before = {path: path.read_bytes() for path in host.packages.rglob("*") if path.is_file()}
     done = run(host, CLR_REPO=form.format(remote))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [str(host.folder / "clr-course/clrlib/page/hosts.py"), TORCH, 1]
+    assert json.loads(done.stdout) == [str(host.folder / "clr-course/clrlib/page/setup.py"), TORCH, 1]
     assert files(host.folder) == [CHAPTER, "clr-course"]
     assert {path: path.read_bytes() for path in host.packages.rglob("*") if path.is_file()} == before
 
@@ -126,14 +127,14 @@ def test_inside_the_repository_nothing_is_fetched(host, tmp_path):
     shutil.copytree(host.folder, inside)
     done = run(host, folder=inside, PATH=str(tmp_path / "no-git-here"), CLR_REPO="nowhere")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0] == str(tmp_path / "checkout/clrlib/page/hosts.py") and files(inside) == [CHAPTER]
+    assert json.loads(done.stdout)[0] == str(tmp_path / "checkout/clrlib/page/setup.py") and files(inside) == [CHAPTER]
 
 
 def test_an_installed_clrlib_is_enough(host, tmp_path):
     shutil.copytree(ROOT / "clrlib", host.packages / "clrlib", ignore=shutil.ignore_patterns("__pycache__"))
     done = run(host, PATH=str(tmp_path / "no-git-here"), CLR_REPO="nowhere")
     assert done.returncode == 0 and files(host.folder) == [CHAPTER], done.stderr
-    assert json.loads(done.stdout)[0] == str(host.packages / "clrlib/page/hosts.py")
+    assert json.loads(done.stdout)[0] == str(host.packages / "clrlib/page/setup.py")
 
 
 @pytest.mark.parametrize("repo", ["file:///no/such/repository.git", "https://127.0.0.1:9/owner/repo"])
@@ -155,7 +156,7 @@ def test_while_no_address_is_set_the_message_says_what_to_set(host):
 def test_a_clone_that_is_killed_half_way_leaves_nothing_and_the_next_one_succeeds(host, remote, tmp_path):
     fake = tmp_path / "bin/git"
     fake.parent.mkdir()
-    fake.write_text('#!/bin/sh\nfor last; do :; done\nmkdir -p "$last/clrlib"\n: > "$last/clrlib/page/hosts.py"\nkill -9 $$\n')
+    fake.write_text('#!/bin/sh\nfor last; do :; done\nmkdir -p "$last/clrlib"\n: > "$last/clrlib/page/setup.py"\nkill -9 $$\n')
     fake.chmod(0o755)
     done = run(host, PATH=f"{fake.parent}{os.pathsep}{os.environ['PATH']}", CLR_REPO=str(remote))
     assert done.returncode != 0 and str(remote) in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""clrlib in layers: a module imports only from modules before it, and the reading path needs no torch."""
+"""clrlib's rooms: who may import from whom, what needs no torch, and that no private name crosses a file."""
 
 import ast
 import subprocess
@@ -9,61 +9,173 @@ import pytest
 
 import clrlib
 
-ORDER = (
-    "files", "cells", "hosts", "validate", "schedules", "descent", "decay", "batch_size", "escape", "history", "suggest",
-    "recipe", "audit",  # numpy only
-    "measuring", "jobs", "profiles", "records", "experiments", "claims", "results", "figures", "plots", "live_plots", "dots",
-    "cycles", "noise", "outcomes", "landscapes", "parts", "widgets", "momentum", "decay_plots", "batch_plots", "guesses",
-    "checks",  # no torch
-    "cifar10", "data", "models", "schedule_free", "engine", "gradient_noise", "memory", "fast", "scheduler", "checkpoints", "training",
-    "range_test", "sharpness", "live", "budget", "recording", "address", "notebooks", "__main__",
-)  # fmt: skip
-LATE = {"history": {"suggest", "matplotlib"}}  # imported inside a method, when it is called
-READING = ORDER[: ORDER.index("cifar10")]
 FOLDER = Path(clrlib.__file__).parent
-FILES = sorted(FOLDER.rglob("*.py"))
-MODULES = sorted({path.relative_to(FOLDER).parts[0].removesuffix(".py") for path in FILES} - {"__init__"})
+CORE = ("validate", "files", "schedules", "history", "stats", "suggest", "scheduler", "range_test")
+MAY = {  # a room -> the rooms it may import from, besides itself
+    "core": set(),
+    "theory": {"core"},
+    "figures": {"core", "theory"},
+    "checks": {"core", "theory"},
+    "lab": {"core", "theory"},
+    "evidence": {"core", "theory"},
+    "page": {"core", "theory", "figures", "evidence"},
+    "chapters": {"core", "theory", "figures", "page"},
+}
+# Single modules that may have more: what they need of a room, by file.
+ALSO = {
+    "evidence/recording": {"lab"},
+    "evidence/experiments": {"lab/recipe"},
+    "page/live": {"lab"},
+    "page/build": {"lab"},
+}
+NEED_TORCH = {"scheduler", "range_test", "evidence/recording", "page/live", "__main__"}
+NUMPY_ONLY = {"core", "theory"}
+ALLOWED_LATE = {"scipy", "matplotlib", "tqdm"}  # in a function, with a remedy where it lacks
+FILES = sorted(path for path in FOLDER.rglob("*.py") if path.name != "__init__.py")
 
 
-def imported(name):
-    """Everything that a module imports anywhere, functions included: (other modules of clrlib, top names of others).
+def name_of(path: Path) -> str:
+    """ "lab/engine" of clrlib/lab/engine.py; "stats" of clrlib/stats.py."""
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
 
-    A folder of modules counts as one.
-    """
-    ours, others = set(), set()
-    files = [path for path in FILES if path.relative_to(FOLDER).parts[0] in (name, f"{name}.py")]
-    for node in [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]:
+
+def room_of(name: str) -> str:
+    return name.split("/")[0] if "/" in name else "core"
+
+
+NAMES = [name_of(path) for path in FILES]
+ROOMY = [name for name in NAMES if name != "__main__"]
+
+
+def imports(path: Path):
+    """(module as it is named in the file, names taken from it, in a function or not) of each import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for f in ast.walk(tree)
+        if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(f)
+    }
+    package = ["clrlib", *path.relative_to(FOLDER).parts[:-1]]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            paths = [alias.name for alias in node.names]
+            for alias in node.names:
+                yield alias.name, [], id(node) in inside
         elif isinstance(node, ast.ImportFrom):
-            module = ".".join(["clrlib"] * node.level + [node.module] * bool(node.module))  # relative: in the top folder alone
-            paths = [f"clrlib.{alias.name}" for alias in node.names] if module == "clrlib" else [module]
-        else:
+            base = package[: len(package) - node.level + 1] if node.level else []
+            yield (
+                ".".join([*base, *filter(None, [node.module])]),
+                [alias.name for alias in node.names],
+                id(node) in inside,
+            )
+
+
+def ours(path: Path) -> set[str]:
+    """The modules of clrlib that a file imports, anywhere in it."""
+    found = set()
+    for module, names, _ in imports(path):
+        parts = module.split(".")
+        if parts[0] != "clrlib":
             continue
-        for path in paths:
-            top, *rest = path.split(".")
-            ours.add(rest[0]) if top == "clrlib" else others.add(top)
-    return ours - {name}, others
+        inner = "/".join(parts[1:])
+        if inner in NAMES:
+            found.add(inner)
+        else:  # a room, or the package: its modules are the names
+            found |= {f"{inner}/{name}".lstrip("/") for name in names}
+    return {name for name in found if name in NAMES}
 
 
-def test_every_module_has_its_place():
-    assert set(MODULES) <= set(ORDER)
+def test_every_file_lies_in_a_room_or_in_the_core():
+    assert {room_of(name) for name in ROOMY} == set(MAY)
+    assert {name for name in ROOMY if "/" not in name} == set(CORE)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_a_module_imports_only_from_modules_before_it(name):
-    assert imported(name)[0] <= {*ORDER[: ORDER.index(name)], *LATE.get(name, ())}
+@pytest.mark.parametrize("name", ROOMY)
+def test_a_room_imports_only_from_the_rooms_below_it(name):
+    allowed = MAY[room_of(name)] | {room_of(name)}
+    also = ALSO.get(name, set())
+    strangers = {
+        other
+        for other in ours(FOLDER / f"{name}.py")
+        if not {room_of(other)} & (allowed | also) and other not in also
+    }
+    assert strangers <= ALSO_EVERYWHERE[room_of(name)], strangers
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) & set(READING)))
-def test_the_reading_path_needs_no_torch(name):
-    third_party = imported(name)[1] - set(sys.stdlib_module_names) - LATE.get(name, set())
-    numpy_only = ORDER.index(name) <= ORDER.index("audit")
-    assert third_party <= {"numpy"} if numpy_only else not third_party & {"torch", "torchvision"}
+# What is torch-free in the lab may be read by the rooms that show results.
+ALSO_EVERYWHERE = {room: set() for room in MAY} | {
+    "page": {"lab/profiles", "lab/recipe"},
+    "chapters": {"lab/recipe", "lab/profiles"},
+}
+
+
+@pytest.mark.parametrize("name", ROOMY)
+def test_no_private_name_crosses_a_file(name):
+    crossing = [
+        n
+        for module, names, _ in imports(FOLDER / f"{name}.py")
+        for n in names
+        if n.startswith("_") and module != "__future__"
+    ]
+    assert crossing == []
+
+
+@pytest.mark.parametrize("name", [name for name in ROOMY if room_of(name) in NUMPY_ONLY])
+def test_core_and_theory_need_numpy_alone(name):
+    third = {(module.split(".")[0], late) for module, _, late in imports(FOLDER / f"{name}.py")}
+    third = {(top, late) for top, late in third if top not in sys.stdlib_module_names and top != "clrlib"}
+    allowed = {"numpy"} | ({"torch"} if name in NEED_TORCH else set())
+    assert {top for top, late in third if not late} <= allowed | ({"tqdm"} if name == "range_test" else set())
+    assert {top for top, late in third if late} <= allowed | ALLOWED_LATE
+
+
+def test_there_is_no_cycle_when_modules_are_imported():
+    waiting = {
+        name: {
+            other
+            for other in ours(FOLDER / f"{name}.py")
+            if other not in late_only(FOLDER / f"{name}.py")
+        }
+        for name in NAMES
+    }  # fmt: skip
+    while free := [name for name, needs in waiting.items() if not needs & set(waiting)]:
+        for name in free:
+            del waiting[name]
+    assert waiting == {}
+
+
+def late_only(path: Path) -> set[str]:
+    """The modules of clrlib that a file imports inside functions alone."""
+    at_once, late = set(), set()
+    for module, names, inside in imports(path):
+        inner = "/".join(module.split(".")[1:])
+        found = {inner} if inner in NAMES else {f"{inner}/{name}".lstrip("/") for name in names}
+        (late if inside else at_once).update(found & set(NAMES))
+    return late - at_once
 
 
 def test_importing_the_reading_path_loads_no_torch():
-    modules = ", ".join(f"clrlib.{name}" for name in READING if name in MODULES)
-    done = subprocess.run([sys.executable, "-X", "importtime", "-c", f"import {modules}"], capture_output=True, text=True, check=True)
-    loaded = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert {"clrlib", "numpy", "ipywidgets"} <= loaded and not loaded & {"torch", "torchvision", "sklearn", "matplotlib"}
+    reading = [
+        name
+        for name in ROOMY
+        if name not in NEED_TORCH and (room_of(name) != "lab" or name in ("lab/recipe", "lab/profiles"))
+    ]
+    modules = ", ".join("clrlib." + name.replace("/", ".") for name in reading)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", f"import {modules}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {
+        line.rsplit("|", 1)[1].strip().split(".")[0]
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
+    assert {"clrlib", "numpy", "ipywidgets"} <= loaded and not loaded & {
+        "torch",
+        "torchvision",
+        "sklearn",
+        "matplotlib",
+        "scipy",
+    }

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clrlib.lab import engine, memory
+from clrlib.lab import engine
+from clrlib.lab import probes as memory
 from clrlib.lab.training import Recipe
 
 PLAIN = Recipe(batch_size=16, precision="fp32")

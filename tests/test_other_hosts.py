@@ -13,7 +13,8 @@ import pytest
 from faults import survived
 from kernels import ROOT, CellError, Kernel, code_cells, follow, install, linked, needed
 
-from clrlib.page import cells, hosts
+from clrlib.page import setup as cells
+from clrlib.page import setup as hosts
 
 NOTEBOOKS = ROOT / "notebooks"
 CHAPTERS = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))

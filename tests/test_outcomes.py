@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from clrlib.figures import outcomes, plots
+from clrlib.chapters import chapter_10 as outcomes
+from clrlib.figures import plots
 
 RATES = {"constant": {0.1: [80.0, 82.0], 0.01: [70.0]}, "one cycle": {0.1: [90.0], 0.01: [60.0, 64.0]}}
 

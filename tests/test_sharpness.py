@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from clrlib.lab.cifar import normalise
-from clrlib.lab.sharpness import _largest, sharpness
+from clrlib.lab.probes import _largest, sharpness
 
 
 def small(seed=0):

@@ -20,8 +20,8 @@ from clrlib.history import History
 from clrlib.lab import cifar as images_of
 from clrlib.lab import engine, models
 from clrlib.lab.fresh import range_test
+from clrlib.lab.probes import sharpness
 from clrlib.lab.recipe import Recipe
-from clrlib.lab.sharpness import sharpness
 from clrlib.lab.training import fit
 from clrlib.schedules import DEFAULTS
 

@@ -33,14 +33,14 @@ import importlib.util, os, pathlib, subprocess, sys, tempfile  # noqa: E401, I00
 
 repo = os.environ.get("CLR_REPO") or "{}"
 course = pathlib.Path("clr-course").absolute()
-homes = [str(p) for p in (*course.parents, course) if (p / "clrlib/page/hosts.py").is_file()]
+homes = [str(p) for p in (*course.parents, course) if (p / "clrlib/page/setup.py").is_file()]
 if not homes and not importlib.util.find_spec("clrlib"):  # this notebook came alone, as on Colab
     with tempfile.TemporaryDirectory(dir=".") as part:
         if subprocess.call(["git", "clone", "-q", "--depth=1", "--", repo, f"{{part}}/course"]):
             raise OSError(f"can't fetch {{repo!r}}: get online, or set CLR_REPO to the course's URL")
         homes = [str(pathlib.Path(part, "course").rename(course))]
 sys.path[:0] = [home for home in homes[:1] if home not in sys.path]
-importlib.import_module("clrlib.page.hosts").prepare()"""
+importlib.import_module("clrlib.page.setup").prepare()"""
 LAST_LINE = CELL.splitlines()[-1]
 
 
