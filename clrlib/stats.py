@@ -367,3 +367,24 @@ def _scipy_stats():
     except ImportError as error:
         raise ImportError("intervals and power take scipy's distributions: pip install scipy") from error
     return stats
+
+
+def judge(effect: Difference | None, expected: str, by: float = 0.0, margin: float = MARGIN) -> str:
+    """ "holds", "fails", "open" where the interval does not decide, or "not recorded".
+
+    same        holds when the two are the same; fails when the whole interval lies outside the margin
+    more, less  holds when the two are different, on that side; fails when they are different on the other side, or
+                else the same. With `by`, different from that much: then being the same decides nothing
+    """
+    if effect is None:
+        return "not recorded"
+    if expected == "same":
+        return "holds" if effect.same(margin) else "fails" if _apart(effect, margin) else "open"
+    gain = -effect if expected == "less" else effect
+    if gain.low > by or gain.high < by:
+        return "holds" if gain.low > by else "fails"
+    return "fails" if not by and gain.same(margin) else "open"
+
+
+def _apart(effect: Difference, margin: float) -> bool:
+    return effect.low > margin or effect.high < -margin

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clrlib.evidence.claims import running_accuracy
 from clrlib.theory import audit
+from clrlib.theory.audit import running_accuracy
 
 
 @pytest.mark.parametrize("row", audit.LOG, ids=lambda row: row.name)

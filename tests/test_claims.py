@@ -11,6 +11,7 @@ from clrlib.evidence import claims, experiments, records, results
 from clrlib.evidence.claims import Claim, Comparison
 from clrlib.history import History
 from clrlib.stats import Difference
+from clrlib.theory import audit
 
 
 def keep(experiment, name, accuracies, recipe=None, **columns):
@@ -130,7 +131,7 @@ def test_the_running_accuracy_gives_back_the_articles_own_arithmetic():
     """FACTS of its log: after epoch e it has counted 60,000 e images; test answers follow from two printed figures."""
     random = np.random.default_rng(1)
     train, test = random.integers(20_000, 50_001, 30), random.integers(2_000, 10_001, 30)
-    printed = claims.running_accuracy([{"train_accuracy": a / 500, "accuracy": b / 100} for a, b in zip(train, test)])
+    printed = audit.running_accuracy([{"train_accuracy": a / 500, "accuracy": b / 100} for a, b in zip(train, test)])
     before = np.concatenate([[0], printed[:-1] * 60_000 * np.arange(1, 30)])
     recovered = (printed * 60_000 * np.arange(1, 31) - before) / 100 - train
     np.testing.assert_allclose(recovered, test, atol=1e-6)

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from clrlib.chapters import chapter_02 as noise
-from clrlib.evidence.claims import running_accuracy
 from clrlib.figures import plots
 from clrlib.history import History, smooth
 from clrlib.stats import standard_error
+from clrlib.theory.audit import running_accuracy
 
 RNG = np.random.default_rng(0)
 SCORES = RNG.normal(42, 1.5, 20)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 
+import ipywidgets as w
 import numpy as np
 
 from clrlib.figures.style import COLOURS, DASHES, GREY, SERIES, axes, blank, styled
+from clrlib.page.parts import ROW, WIDE
+from clrlib.page.widgets import choice, explore, round_rates
 from clrlib.theory import descent
 from clrlib.theory.descent import Surface
 from clrlib.validate import number
@@ -257,3 +260,38 @@ def outcome(place: Surface, walked) -> str:
         return "higher than at the start"
     there = descent.arrival(place, walked)
     return f"there at step {there}" if there is not None else f"not there at step {steps}"
+
+
+SUITS = {"bowl": (0.15, 50), "ravine": (0.15, 50), "saddle": (1.0, 200), "Rosenbrock": (0.001, 500), "Beale": (0.01, 500)}
+
+
+def playground_explorer() -> w.VBox:
+    """Descend five surfaces at any rate, momentum and noise, and see where the rate stands against the highest stable one.
+
+    Another surface brings a rate and a number of steps that suit it; its other values stay.
+    """
+    controls = {
+        "name": w.Dropdown(options=list(SURFACES), value="ravine", description="surface", style=WIDE, layout=ROW),
+        "rate": choice("learning rate", 0.15, round_rates(-4, 1)),
+        "momentum": choice("momentum", 0, (0, 0.2, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)),
+        "conditioning": choice("conditioning", 10, (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)),
+        "noise": choice("noise", 0, (0, 0.001, 0.01, 0.03, 0.1, 0.3, 1, 3)),
+        "steps": choice("steps", 50, (10, 20, 50, 100, 200, 500, 1000)),
+    }
+
+    def suit(change):
+        controls["rate"].value, controls["steps"].value = SUITS[change["new"]]
+        controls["conditioning"].disabled = change["new"] in ("Rosenbrock", "Beale")
+
+    controls["name"].observe(suit, "value")
+    figure = playground(**{name: control.value for name, control in controls.items()})
+    return explore(lambda **values: playground(**values, figure=figure), controls, say=describe_descent)
+
+
+def describe_descent(name, conditioning, rate, momentum, noise, steps) -> str:
+    """The playground's picture in a sentence: where the rate stands, what the path did, and its loss."""
+    place, path = surface(name, conditioning), walk(name, conditioning, rate, momentum, noise, steps)
+    first, last = place.value(path[0]), place.value(path[-1])
+    said = f"{name[0].upper()}{name[1:]}: {verdict(place, rate, momentum, noise)}."
+    ending = f"to {last:.3g} in {steps} steps" if np.isfinite(last) else "out of sight"
+    return f"{said} Measured: {outcome(place, path)}; the loss goes from {first:.3g} {ending}."

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib.evidence.claims import running_accuracy
-from clrlib.figures.plots import _name_source
+from clrlib.figures.marks import name_source
 from clrlib.figures.style import COLOURS, DASHES, SERIES, axes, blank, styled
 from clrlib.history import History, smooth
 from clrlib.stats import standard_error
+from clrlib.theory.audit import running_accuracy
 
 
 @styled
@@ -61,7 +61,7 @@ def loss_curve(history: History, beta: float = 0.9, ax=None):
         annotation_clip=False,
     )
     ax.set(xlabel="step", ylabel="training loss", xlim=(0, len(losses) - 1))
-    _name_source(ax, history.source)
+    name_source(ax, history.source)
     return ax
 
 

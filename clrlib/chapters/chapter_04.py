@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipywidgets as w
 import numpy as np
 
 from clrlib.figures import plots
 from clrlib.figures.style import COLOURS, DASHES, SERIES, SIZES, axes, blank, styled
+from clrlib.page.parts import ROW, WIDE, code_box
+from clrlib.page.widgets import choice, explore, round_rates
+from clrlib.schedules import Schedule, cyclic
 from clrlib.theory.descent import Surface
 from clrlib.validate import bounds, count
 
@@ -119,13 +123,69 @@ def ride(runs: dict, panels=None):
     return panels
 
 
-def valleys(values) -> np.ndarray:
-    """The steps at which a rate turns upwards, and the last step if it ends on its way down: where to stop, or to keep a copy.
+MODES = ("triangular", "triangular2", "exp_range")
 
-    >>> valleys([1, 2, 3, 2, 1, 2, 3, 2, 1]).tolist()
-    [4, 8]
-    """
-    slope = np.diff(np.asarray(values, dtype=float))
-    moves = np.flatnonzero(slope)  # where it is level, as between two equal lowest rates, nothing turns
-    turns = moves[:-1][(slope[moves[:-1]] < 0) & (slope[moves[1:]] > 0)] + 1
-    return np.append(turns, len(slope)) if len(moves) and slope[moves[-1]] < 0 else turns
+
+def cyclic_explorer(steps: int = 3921, per_epoch: int = 98) -> w.VBox:
+    """Shape a cyclical rate over a run of `steps` iterations, `per_epoch` to an epoch: `schedules()` is what `fit` takes."""
+    controls = {
+        "mode": w.Dropdown(options=MODES, value="triangular", description="mode", style=WIDE, layout=ROW),
+        "low": choice("lower bound", 0.08, round_rates(-4, 0)),
+        "high": choice("upper bound", 0.8, round_rates(-3, 1)),
+        "stepsize": choice("stepsize (iterations)", 5 * per_epoch, [round(per_epoch * n) for n in STEPSIZES]),
+        "gamma": choice("gamma (exp_range)", 0.9995, (0.999, 0.9993, 0.9995, 0.9997, 0.9999, 0.99995, 1.0), digits=5),
+    }
+
+    def enable(_=None):
+        controls["gamma"].disabled = controls["mode"].value != "exp_range"
+
+    controls["mode"].observe(enable, "value")
+    enable()
+    figure = draw_cycles("triangular", 0.08, 0.8, 5 * per_epoch, 1.0, steps, per_epoch)
+    box = explore(
+        lambda **values: draw_cycles(**values, steps=steps, per_epoch=per_epoch, figure=figure),
+        controls,
+        say=lambda **values: describe_cycles(**values, steps=steps, per_epoch=per_epoch),
+        extra=[lambda **values: code_box(cyclic_source(**values))],
+    )
+    box.schedules = lambda: {"lr": _cycles(**box.values(), steps=steps)}
+    return box
+
+
+STEPSIZES = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20)  # in epochs
+
+
+def _cycles(mode, low, high, stepsize, gamma, steps) -> Schedule:
+    return cyclic(low, high, steps, stepsize, mode=mode, gamma=gamma)
+
+
+def draw_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98, figure=None):
+    """A cyclical rate over the run, its first cycle measured out; into `figure`, one that it returned, if given."""
+    return rate(_cycles(mode, low, high, stepsize, gamma, steps).values, stepsize, low, high, per_epoch, figure)
+
+
+def describe_cycles(mode, low, high, stepsize, gamma=1.0, steps=3921, per_epoch=98) -> str:
+    """The picture in a sentence or two: how long a stepsize is, how many cycles there are, and where the run ends."""
+    values = _cycles(mode, low, high, stepsize, gamma, steps).values
+    count("per_epoch", per_epoch)
+    whole = (steps - 1) / (2 * stepsize)
+    height = 1 - abs(2 * (whole % 1) - 1)  # 0 in a valley, 1 at a peak, however far the cycles have faded
+    end = "in a valley" if height <= 0.1 else "off a valley: choose a stepsize that fits the run a whole number of times"
+    return (
+        f"{mode}: a stepsize of {stepsize:,} iterations is {stepsize / per_epoch:.3g} epochs, so the run holds {whole:.3g} cycles. "
+        f"It ends at a rate of {values[-1]:.3g}, {end}."
+    )
+
+
+def cyclic_source(mode, low, high, stepsize, gamma=1.0) -> str:
+    """Plain PyTorch that sets this rate: torch's CyclicLR with its momentum left alone."""
+    fading = f", gamma={gamma:.6g}" if mode == "exp_range" else ""
+    lines = [
+        "from torch.optim.lr_scheduler import CyclicLR",
+        "",
+        "scheduler = CyclicLR(",
+        f"    optimizer, base_lr={low:.6g}, max_lr={high:.6g}, step_size_up={stepsize},",
+        f'    mode="{mode}"{fading}, cycle_momentum=False,',
+        ")  # then scheduler.step() after every batch, not every epoch",
+    ]
+    return "\n".join(lines) + "\n"

@@ -5,51 +5,12 @@ from __future__ import annotations
 import ipywidgets as w
 import numpy as np
 
-from clrlib.figures import plots
+from clrlib.chapters.chapter_05 import shape
 from clrlib.figures.style import COLOURS, DASHES, SERIES, SIZES, axes, blank, styled
-from clrlib.page import widgets
 from clrlib.page.parts import ROW, WIDE
-from clrlib.schedules import as_schedule, one_cycle
-
-FORMS = {"pytorch": "PyTorch", "sutskever": "Sutskever, Caffe"}
-
-
-def effective(schedules: dict):
-    """progress -> lr / (1 - momentum): how far a step goes, per unit of a steady gradient.
-
-    schedules  "lr" and "momentum": a Schedule, a number or a function of progress each
-    """
-    lr, momentum = (as_schedule(schedules[name]) for name in ("lr", "momentum"))
-    return lambda progress: plots.effective_rate(lr(progress), momentum(progress))
-
-
-def matched(schedules: dict, constant: float = 0.9):
-    """progress -> the rate with which `constant` momentum has the effective rate of `schedules`: (1 - constant) lr / (1 - momentum).
-
-    `fit` takes it as its "lr". Raises ValueError for a momentum outside [0, 1).
-    """
-    if not 0 <= constant < 1:
-        raise ValueError(f"constant must lie in [0, 1), got {constant}")
-    rate = effective(schedules)
-    return lambda progress: (1 - constant) * rate(progress)
-
-
-def step_lengths(rates, momentum, form: str = "pytorch") -> np.ndarray:
-    """How far each step goes down a slope of 1, from rest; shape [steps].
-
-    momentum  a number, or one per step
-    form      "pytorch": v = mu * v + g, step lr * v;  "sutskever": v = mu * v + lr * g, step v.
-              The second keeps with each gradient the rate that it was taken at (Sutskever et al. 2013, section 2)
-    """
-    if form not in FORMS:
-        raise ValueError(f"form {form!r} is unknown: choose one of {', '.join(FORMS)}")
-    rates = np.asarray(rates, dtype=float)
-    velocity, lengths = 0.0, []
-    for lr, mu in zip(rates, np.broadcast_to(momentum, rates.shape)):
-        velocity = mu * velocity + (1.0 if form == "pytorch" else lr)
-        lengths.append(lr * velocity if form == "pytorch" else velocity)
-    return np.array(lengths)
-
+from clrlib.page.widgets import explore
+from clrlib.schedules import one_cycle
+from clrlib.theory.momentum import FORMS, effective, effective_rate, matched, step_lengths
 
 # --- pictures ---------------------------------------------------------------------------------------------------
 
@@ -59,7 +20,7 @@ def forms(rates, momentum: float, ax=None):
     """The length of each step down a slope of 1 by both equations, and lr / (1 - momentum), which one of them follows."""
     ax = ax if ax is not None else axes()
     steps = np.arange(len(rates))
-    ax.plot(steps, plots.effective_rate(rates, momentum), color=COLOURS["train"], linewidth=1, label="lr / (1 − momentum)")
+    ax.plot(steps, effective_rate(rates, momentum), color=COLOURS["train"], linewidth=1, label="lr / (1 − momentum)")
     for colour, dash, (form, label) in zip((COLOURS["effective"], SERIES[2]), DASHES, FORMS.items()):
         ax.plot(steps, step_lengths(rates, momentum, form), color=colour, linestyle=dash, label=label)
     ax.set(xlabel="iteration", ylabel="length of a step on a slope of 1", xlim=(0, len(rates) - 1), ylim=(0, None))
@@ -73,13 +34,13 @@ def match(momentum, constant: float, low: float = 0.08, high: float = 0.8, steps
 
     momentum  (lowest, highest) of the cycled one
     """
-    given = widgets.shape(low, high, 13 / 95, low / 10, momentum)
+    given = shape(low, high, 13 / 95, low / 10, momentum)
     progress = np.linspace(0, 1, 401)
     lr, label = one_cycle(low, high)(progress), f"momentum {momentum[1]:.2f}–{momentum[0]:.2f}"
     figure = blank(SIZES["tall"], "constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     for ax, title, cycled, flat, other in (
-        (top, "effective rate", effective(given)(progress), plots.effective_rate(lr, constant), f"the same rate, momentum {constant:.2f}"),
+        (top, "effective rate", effective(given)(progress), effective_rate(lr, constant), f"the same rate, momentum {constant:.2f}"),
         (bottom, "learning rate", lr, matched(given, constant)(progress), f"momentum {constant:.2f}, matched"),
     ):
         colour = COLOURS["effective" if ax is top else "lr"]
@@ -129,12 +90,12 @@ def matching_explorer(steps: int = 9310) -> w.VBox:
         "momentum": w.FloatRangeSlider(value=(0.8, 0.95), min=0.5, max=0.98, description="cycled momentum", **row),
         "constant": w.FloatSlider(value=0.9, min=0.0, max=0.98, description="constant momentum", **row),
     }
-    return widgets.explore(lambda momentum, constant: match(momentum, constant, steps=steps), controls, say=describe)
+    return explore(lambda momentum, constant: match(momentum, constant, steps=steps), controls, say=describe)
 
 
 def describe(momentum, constant: float) -> str:
     """The picture in two sentences: how far each effective rate rises, and the rates that match."""
-    given = widgets.shape(0.08, 0.8, 13 / 95, 0.008, momentum)
+    given = shape(0.08, 0.8, 13 / 95, 0.008, momentum)
     start, peak = effective(given)(np.array([0, 41 / 95]))
     rates = matched(given, constant)(np.array([0, 41 / 95]))
     return (

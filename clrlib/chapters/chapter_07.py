@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipywidgets as w
 import numpy as np
 
+from clrlib.figures.marks import name_ends
 from clrlib.figures.style import COLOURS, DASHES, SERIES, axes, blank, styled
 from clrlib.page import widgets
 from clrlib.theory.decay import decay_rate, half_life, idle_weight, swings
@@ -26,7 +27,7 @@ def lines(curves: dict, ax=None, ylabel: str = "", title: str = "", top: float |
     ax.set(xlabel="step", ylabel=ylabel, xlim=(0, max(map(len, curves.values())) - 1), title=title)
     if top is not None:
         ax.set_ylim(0, top)
-    _name_ends(ax, ends)
+    name_ends(ax, ends)
     return ax
 
 
@@ -71,7 +72,7 @@ def beside(runs: dict):
         ax.locator_params(axis="x", integer=True, nbins=4)
     for i, (about, text) in enumerate({"train": "training", "held_out": "test"}.items()):
         panels[-1].annotate(text, (0.95, 0.93 - 0.1 * i), xycoords="axes fraction", ha="right", va="top", color=COLOURS[about], fontsize=9)
-    _name_ends(panels[0], ends)
+    name_ends(panels[0], ends)
     return panels
 
 
@@ -134,9 +135,9 @@ def describe_idle(lr: float, weight_decay: float, momentum: float, steps: int = 
 def decay_explorer(steps: int = 300) -> w.VBox:
     """Sliders for rate, weight decay and momentum on one idle weight."""
     controls = {
-        "lr": widgets._choice("learning rate", 3.0, widgets._rates(-2, 1)),
-        "weight_decay": widgets._choice("weight decay", 1e-3, [0.0, *(float(f"{d}e{e}") for e in range(-5, -1) for d in (1, 3)), 0.1]),
-        "momentum": widgets._choice("momentum", 0.8, (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 0.99)),
+        "lr": widgets.choice("learning rate", 3.0, widgets.round_rates(-2, 1)),
+        "weight_decay": widgets.choice("weight decay", 1e-3, [0.0, *(float(f"{d}e{e}") for e in range(-5, -1) for d in (1, 3)), 0.1]),
+        "momentum": widgets.choice("momentum", 0.8, (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 0.99)),
     }
     return widgets.explore(
         lambda **values: idle(**values, steps=steps).figure,
@@ -165,16 +166,3 @@ def _frame(column, row):
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor=COLOURS["loss"], linewidth=1.8)
-
-
-def _name_ends(ax, ends):
-    """Name each line at its right end, pushed apart where the names would overlap."""
-    low, high = ax.get_ylim()
-    gap, placed = 0.075 * (high - low), -np.inf
-    for value, label, colour in sorted(end for end in ends if np.isfinite(end[0])):
-        placed = max(value, placed + gap)
-        ax.annotate(
-            label, (1, placed), (5, 0), xycoords=("axes fraction", "data"), textcoords="offset points", color=colour, fontsize=9,
-            va="center", annotation_clip=False,
-        )  # fmt: skip
-    ax.set_ylim(low, max(high, placed + gap / 2))

@@ -7,8 +7,8 @@ import html
 import ipywidgets as w
 import numpy as np
 
-from clrlib.chapters.chapter_07 import _name_ends
 from clrlib.figures import style as figures
+from clrlib.figures.marks import name_ends
 from clrlib.figures.style import COLOURS, DASHES, SERIES, axes, styled
 from clrlib.history import smooth
 from clrlib.page import widgets
@@ -191,7 +191,7 @@ def race(runs: dict, ax=None, title: str = ""):
     ax.set(xlabel="seconds of training", ylabel="test accuracy (%)", title=title)
     ax.set_xlim(left=0)
     if len(ends) <= MOST_NAMES:
-        _name_ends(ax, ends)
+        name_ends(ax, ends)
     else:
         _name_in_a_column(ax, ends)
     return ax
@@ -241,8 +241,8 @@ def describe_tradeoff(batch: int, scale: float) -> str:
 def tradeoff_explorer() -> w.VBox:
     """Sliders for batch size and noise scale on `tradeoff`."""
     controls = {
-        "batch": widgets._choice("batch size", 512, SIZES),
-        "scale": widgets._choice("noise scale", 100, (10, 30, 100, 300, 1000, 3000)),
+        "batch": widgets.choice("batch size", 512, SIZES),
+        "scale": widgets.choice("noise scale", 100, (10, 30, 100, 300, 1000, 3000)),
     }
     return widgets.explore(lambda **values: tradeoff(**values).figure, controls, say=describe_tradeoff)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib.chapters.chapter_04 import valleys
 from clrlib.checks.exercise import close, exercise
 from clrlib.history import History
 from clrlib.schedules import cyclic, triangular
+from clrlib.theory.cycles import valleys
 
 
 @exercise

@@ -6,9 +6,8 @@ import numpy as np
 
 from clrlib import stats
 from clrlib.checks.exercise import close, exercise
-from clrlib.evidence.claims import judge
 from clrlib.history import History
-from clrlib.stats import Difference
+from clrlib.stats import Difference, judge
 from clrlib.theory.audit import LOG, true_counts
 
 

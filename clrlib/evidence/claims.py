@@ -12,7 +12,7 @@ import numpy as np
 from clrlib import stats
 from clrlib.evidence import records
 from clrlib.history import RangeTest
-from clrlib.stats import MARGIN, Difference
+from clrlib.stats import MARGIN, Difference, judge
 
 NETS = {"cpu": "tiny", "gpu": "resnet56"}
 
@@ -62,27 +62,6 @@ def last_values(experiment: str, name: str, column: str = "accuracy") -> np.ndar
     """A column of the last epoch, of every recorded seed; a run that diverged counts with what it had."""
     rows = [record.content["epochs"][-1] for record in records.load_all(experiment, name) if record.content["epochs"]]
     return np.array([row[column] for row in rows if row.get(column) is not None], dtype=float)
-
-
-def judge(effect: Difference | None, expected: str, by: float = 0.0, margin: float = MARGIN) -> str:
-    """ "holds", "fails", "open" where the interval does not decide, or "not recorded".
-
-    same        holds when the two are the same; fails when the whole interval lies outside the margin
-    more, less  holds when the two are different, on that side; fails when they are different on the other side, or
-                else the same. With `by`, different from that much: then being the same decides nothing
-    """
-    if effect is None:
-        return "not recorded"
-    if expected == "same":
-        return "holds" if effect.same(margin) else "fails" if _apart(effect, margin) else "open"
-    gain = -effect if expected == "less" else effect
-    if gain.low > by or gain.high < by:
-        return "holds" if gain.low > by else "fails"
-    return "fails" if not by and gain.same(margin) else "open"
-
-
-def _apart(effect: Difference, margin: float) -> bool:
-    return effect.low > margin or effect.high < -margin
 
 
 def judged(claim: Claim, tier: str) -> list[tuple[Comparison, Difference, str]]:
@@ -252,12 +231,3 @@ def sweeps_by_batch(tier: str) -> dict[int, RangeTest]:
         if record.name.startswith(start) and (name == "100" or name.startswith("batch-")):
             found.setdefault(512 if name == "100" else int(name.removeprefix("batch-")), []).append(record.history)
     return {size: RangeTest.of(found[size]) for size in sorted(found)}
-
-
-def running_accuracy(epochs: list[dict]) -> np.ndarray:
-    """What the article's notebook printed after each epoch: right answers over all batches so far, training and test alike.
-
-    epochs  the rows of a run; 50,000 training and 10,000 test images an epoch, as there. In percent, shape [epochs]
-    """
-    per_epoch = np.array([50_000 * row["train_accuracy"] + 10_000 * row["accuracy"] for row in epochs])
-    return np.cumsum(per_epoch) / (60_000 * np.arange(1, len(epochs) + 1))

@@ -7,6 +7,7 @@ import numpy as np
 from clrlib import stats
 from clrlib.evidence import claims, records
 from clrlib.stats import mean_and_spread
+from clrlib.theory.audit import running_accuracy
 
 TIERS = {"cpu": "tiny net, CPU", "gpu": "ResNet-56, GPU"}
 
@@ -112,7 +113,7 @@ def printed_table() -> str:
         for row in ("row-1", "row-2-cold", "row-2-warm", "row-3-cold", "row-3-warm", "row-4", "row-5"):
             found = records.load_all("E8", f"{claims.NETS[tier]}-{row}")
             if found:
-                printed = [claims.running_accuracy(record.content["epochs"])[-1] for record in found]
+                printed = [running_accuracy(record.content["epochs"])[-1] for record in found]
                 train, test = ([record.content["epochs"][-1][column] for record in found] for column in ("train_accuracy", "accuracy"))
                 rows.append((net, row.replace("-", " "), *map(mean_and_spread, (printed, train, test))))
     head = ("network", "run", "as its notebook counts", "training, last epoch", "test, last epoch")

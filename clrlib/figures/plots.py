@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from clrlib.figures.marks import mark_rates, name_source
 from clrlib.figures.style import COLOURS, DASHES, SERIES, SIZES, Described, axes, blank, png, show, styled
 from clrlib.history import History, RangeTest, smooth
 from clrlib.schedules import as_schedule
+from clrlib.theory.momentum import effective_rate
 
 __all__ = [
     "COLOURS",
     "axes",
     "bars",
     "compare",
-    "effective_rate",
     "images",
     "live",
     "png",
@@ -22,8 +23,6 @@ __all__ = [
     "run",
     "schedule",
     "show",
-    "sweeps",
-    "truth",
 ]
 
 LABELS = {"lr": "learning rate", "momentum": "momentum", "weight_decay": "weight decay"}
@@ -45,11 +44,6 @@ def schedule(curves, ax=None, name: str = "lr", steps: int | None = None, log: b
         ax.set_yscale("log")
     ax.set(xlabel="progress through the run" if steps is None else "iteration", ylabel=LABELS.get(name, name), xlim=(0, x[-1]))
     return ax
-
-
-def effective_rate(lr, momentum) -> np.ndarray:
-    """lr / (1 - momentum): the size of the steps that SGD with momentum takes in a steady slope."""
-    return np.asarray(lr, dtype=float) / (1 - np.asarray(momentum, dtype=float))
 
 
 @styled
@@ -110,8 +104,8 @@ def range_test(result: RangeTest, suggestions: dict | None = None, ax=None, beta
     ax.set(xlabel="learning rate", ylabel="training loss", ylim=(bottom - 0.05 * height, top + 0.1 * height))
     if result.lrs[0] > 0 and result.lrs[-1] / result.lrs[0] > 30:
         ax.set_xscale("log")
-    _point(ax, result.lrs, mean, suggestions or {})
-    _name_source(ax, result.source)
+    mark_rates(ax, result.lrs, mean, suggestions or {})
+    name_source(ax, result.source)
     return ax
 
 
@@ -138,7 +132,7 @@ def run(history: History, panels=None):
         )
     for ax in panels:
         ax.locator_params(axis="x", integer=True, min_n_ticks=1)
-    _name_source(losses, history.source)
+    name_source(losses, history.source)
     return panels
 
 
@@ -159,7 +153,7 @@ def compare(runs: dict, column: str = "accuracy", ax=None):
     ax.set(xlabel="epoch", ylabel={"accuracy": "held-out accuracy (%)"}.get(column, column.replace("_", " ")))
     ax.locator_params(axis="x", integer=True)
     _label_ends(ax, epochs[-1], ends)
-    _name_source(ax, next(iter(runs.values()))[0].source)
+    name_source(ax, next(iter(runs.values()))[0].source)
     return ax
 
 
@@ -190,39 +184,6 @@ def bars(values: dict, ax=None, xlabel: str = "test accuracy (%)"):
 
 
 @styled
-def sweeps(results: dict, ax=None, beta: float = 0.9):
-    """Several range tests on one axes: label -> RangeTest, each as its smoothed mean, its lowest point marked."""
-    ax = ax if ax is not None else axes()
-    for i, (label, result) in enumerate(results.items()):
-        curve, colour = smooth(result.loss, beta), SERIES[i % len(SERIES)]
-        ax.plot(result.lrs, curve, color=colour, linestyle=DASHES[i % len(DASHES)], label=label)
-        lowest = int(np.nanargmin(curve))
-        ax.plot(result.lrs[lowest], curve[lowest], "o", color=colour)
-    ax.set_xscale("log")
-    ax.set(xlabel="learning rate", ylabel="training loss, smoothed")
-    ax.legend(loc="lower left")
-    _name_source(ax, result.source)
-    return ax
-
-
-@styled
-def truth(outcomes: dict, suggestions: dict | None = None, ax=None):
-    """What each peak rate was worth: rate -> final accuracies, with the rules' suggestions as vertical lines."""
-    ax = ax if ax is not None else axes()
-    rates = sorted(outcomes)
-    means = [np.mean(outcomes[rate]) for rate in rates]
-    for rate in rates:
-        ax.plot([rate] * len(outcomes[rate]), outcomes[rate], "o", color=COLOURS["train"], markersize=4, alpha=0.6)
-    ax.plot(rates, means, color=COLOURS["held_out"])
-    ax.set_xscale("log")
-    ax.set(xlabel="peak learning rate", ylabel="validation accuracy (%)")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.5 * (high - low))
-    _point(ax, rates, means, suggestions or {})
-    return ax
-
-
-@styled
 def images(pictures, names, columns: int = 10, source: str = "CIFAR-10"):
     """A grid of uint8 images [N, H, W, 3], each under its name."""
     rows = -(-len(pictures) // columns)
@@ -246,27 +207,6 @@ def live(alt: str = "Training so far: losses and held-out accuracy by epoch"):
     return lambda history: handle.update(Described(png(run(history)), alt))
 
 
-def _point(ax, lrs, mean, suggestions):
-    """Mark each suggestion on the curve, labels spread over the height so that they don't collide."""
-    given = sorted((s for s in suggestions.values() if s), key=lambda s: s.rate)
-    low, high = ax.get_ylim()
-    for i, suggestion in enumerate(given):
-        colour = SERIES[(i + 1) % len(SERIES)]
-        ax.axvline(suggestion.rate, color=colour, linewidth=1, linestyle=DASHES[1])
-        height = high - (0.06 + 0.085 * i) * (high - low)
-        ax.annotate(
-            f"{suggestion.rule} {suggestion.rate:.2g}",
-            (suggestion.rate, height),
-            (4, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=9,
-            va="center",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
-        )
-        ax.plot(suggestion.rate, np.interp(np.log(suggestion.rate), np.log(np.maximum(lrs, 1e-12)), mean), "o", color=colour, markersize=5)
-
-
 def _label_ends(ax, x, ends):
     """Name each line at its right end, pushed apart where they would overlap."""
     low, high = ax.get_ylim()
@@ -285,9 +225,3 @@ def _label_ends(ax, x, ends):
             annotation_clip=False,
         )
     ax.set_ylim(low, max(high, placed + gap / 2))
-
-
-def _name_source(ax, source):
-    """Say so on the figure when it was not made from CIFAR-10."""
-    if source == "digits":
-        ax.set_title("digits (stand-in for CIFAR-10)", color=COLOURS["held_out"])

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import torch
 
-from . import data as images_of
-from . import engine, models
-from .history import RangeTest
-from .range_test import gathered, progress_bar, run_sweep, sweep_rates
-from .recipe import Recipe
-from .scheduler import hyper_parameters
-from .schedules import DEFAULTS
-from .training import check_model, evaluate
-from .validate import count, shown
+from clrlib.history import RangeTest
+from clrlib.lab import cifar as images_of
+from clrlib.lab import engine, models
+from clrlib.lab.recipe import Recipe
+from clrlib.lab.training import check_model, evaluate
+from clrlib.range_test import gathered, progress_bar, run_sweep, sweep_rates
+from clrlib.scheduler import hyper_parameters
+from clrlib.schedules import DEFAULTS
+from clrlib.validate import count, shown
 
 
 def range_test(

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from clrlib import suggest
-from clrlib.evidence import claims, records, results
+from clrlib.evidence import records, results
 from clrlib.figures import plots
 from clrlib.files import ROOT, write_atomically
 from clrlib.history import RangeTest
 from clrlib.page import address
 from clrlib.stats import mean_and_spread
+from clrlib.theory.audit import running_accuracy
 
 HERE = ROOT / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -125,7 +126,7 @@ def _claim(experiment, name, what) -> str:
     if what == "seconds":
         return f"{np.mean([history.seconds for history in histories]):.0f} s"
     if what == "printed":
-        return mean_and_spread([claims.running_accuracy(history.epochs)[-1] for history in histories])
+        return mean_and_spread([running_accuracy(history.epochs)[-1] for history in histories])
     if not all(history.epochs and what in history.epochs[-1] for history in histories):
         raise BuildError(f"{experiment}/{name} has no {what} to state")
     return mean_and_spread([history.epochs[-1][what] for history in histories])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 TRAIN, TEST = 50_000, 10_000  # images it counted in an epoch
 
 
@@ -51,3 +53,12 @@ def true_counts(trn_acc: float, val_acc: float, before: float, epoch: int) -> tu
     seen = (TRAIN + TEST) * epoch
     after_training = trn_acc / 100 * (seen - TEST)
     return after_training - before / 100 * (seen - TRAIN - TEST), val_acc / 100 * seen - after_training
+
+
+def running_accuracy(epochs: list[dict]) -> np.ndarray:
+    """What the article's notebook printed after each epoch: right answers over all batches so far, training and test alike.
+
+    epochs  the rows of a run; 50,000 training and 10,000 test images an epoch, as there. In percent, shape [epochs]
+    """
+    per_epoch = np.array([50_000 * row["train_accuracy"] + 10_000 * row["accuracy"] for row in epochs])
+    return np.cumsum(per_epoch) / (60_000 * np.arange(1, len(epochs) + 1))

@@ -1,7 +1,6 @@
 """Chapter 09, solutions. Try first."""
 
-from clrlib.evidence.claims import running_accuracy
-from clrlib.theory.audit import true_counts
+from clrlib.theory.audit import running_accuracy, true_counts
 
 
 # 1. After training epoch e it has counted 60,000 e - 10,000 images, after testing 60,000 e. The figures are percentages.
@@ -30,7 +29,14 @@ my_seeds = 64
 
 # 5. The printed figures of the run's last epoch, then counts, then percentages.
 def my_run_and_recovered(fit, models, data, recipe):
-    run = fit(models.build("tiny", data.train.classes, seed=1), data, {"lr": 0.1}, epochs=3, recipe=recipe, progress=False)
+    run = fit(
+        models.build("tiny", data.train.classes, seed=1),
+        data,
+        {"lr": 0.1},
+        epochs=3,
+        recipe=recipe,
+        progress=False,
+    )
     printed, train = running_accuracy(run.epochs), run.epochs[-1]["train_accuracy"]
     trn_acc = (printed[-2] * 120_000 + train * 50_000) / 170_000
     right = true_counts(trn_acc, printed[-1], printed[-2], 3)
