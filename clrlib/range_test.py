@@ -33,15 +33,8 @@ except ImportError:  # a bar is a comfort
 EXPLODED = 4.0  # a smoothed loss this many times the best one ends the sweep
 DEPTH = 8  # how deep in batches a generator may lie: wrapper, list, loader, batch sampler, sampler, generator
 LONG = 100  # entries above which a collection is data, and not searched
-LEAVES = (
-    torch.Tensor,
-    torch.nn.Module,
-    np.ndarray,
-    ModuleType,
-    type,
-    str,
-    bytes,
-)  # these are not searched either
+# These are not searched either.
+LEAVES = (torch.Tensor, torch.nn.Module, np.ndarray, ModuleType, type, str, bytes)
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
@@ -55,8 +48,8 @@ def range_test_in_place(
     loss_fn      (model output, targets) -> scalar loss
     batches      any iterable of (inputs, targets), such as a DataLoader; started again when it runs out
     low, high    the first rate and the last, in `steps` optimiser steps, spread "exponential" or "linear".
-                 Take 15 steps a decade or more: smoothing lags 9 steps behind, so with fewer than 9 every
-                 reading off the curve comes out more than a decade too high
+                 Take 14 steps a decade, as here, or more: smoothing lags 9 steps behind, so with fewer than 9
+                 every reading off a smoothed curve comes out more than a decade too high
     batch_loss   (model, batch) -> scalar loss, instead of loss_fn: for batches or models of another kind
     accumulate   batches per optimiser step; the step's loss is their mean
     before_step  called with the model before the optimiser's step, gradients unscaled: to clip them

@@ -1,4 +1,4 @@
-"""The core lifted: copied into an empty folder under another name, it works there on numpy and torch alone."""
+"""The core lifted: copied into an empty folder under another name, it runs there on numpy and torch alone."""
 
 import ast
 import os
