@@ -16,7 +16,8 @@ DATA = os.environ.get("CLR_DATA", "digits")
 ARTEFACTS = Path(os.environ.get("CLR_ARTEFACTS", Path(__file__).parent / "artefacts"))
 
 GRADIENT_DESCENT, ONE_CYCLE = "01_gradient_descent.ipynb", "05_one_cycle.ipynb"
-SHAPED, DRAWN, HAND, PLAYGROUND = "widgets.one_cycle_explorer", "drawn = live.Trainer", "hand = live.by_hand", "widgets.playground()"
+SHAPED, DRAWN, HAND = "chapter_05.one_cycle_explorer", "drawn = live.Trainer", "hand = live.by_hand"
+PLAYGROUND = "chapter_01.playground_explorer()"
 WIDGETS = {SHAPED: ONE_CYCLE, DRAWN: ONE_CYCLE, HAND: ONE_CYCLE, PLAYGROUND: GRADIENT_DESCENT}
 LOOKS = {
     "as it opens": {"width": 1200, "height": 1000},

@@ -8,6 +8,7 @@ from clrlib import schedules as s
 from clrlib.chapters import chapter_04 as cycles
 from clrlib.figures import plots
 from clrlib.history import History
+from clrlib.theory.cycles import valleys
 from clrlib.theory.escape import paths, two_valleys
 
 
@@ -90,7 +91,7 @@ def test_a_ride_on_the_stand_in_says_digits(source):
     ],
 )
 def test_valleys_are_where_a_rate_turns_up_and_where_it_ends_low(values, found):
-    assert cycles.valleys(values).tolist() == found
+    assert valleys(values).tolist() == found
 
 
 def test_bad_values_are_named():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from clrlib import schedules as s
 from clrlib import suggest, validate
+from clrlib.chapters import chapter_01, chapter_04, chapter_05
 from clrlib.chapters import chapter_01 as landscapes
 from clrlib.chapters import chapter_07 as decay_plots
 from clrlib.evidence import records
@@ -211,15 +212,15 @@ def test_a_recipe_is_one_or_is_refused(batch_size, seed, optimizer, nesterov, sm
 
 pair = st.one_of(hard, st.tuples(share, share))
 SAID = {
-    "one cycle": (lambda *a, steps: widgets.describe(widgets.shape(*a), steps), [low, high, share, rate, pair]),
-    "its code": (lambda *a, steps: widgets.pytorch_source(widgets.shape(*a), steps), [low, high, share, rate, pair]),
+    "one cycle": (lambda *a, steps: chapter_05.describe(chapter_05.shape(*a), steps), [low, high, share, rate, pair]),
+    "its code": (lambda *a, steps: chapter_05.pytorch_source(chapter_05.shape(*a), steps), [low, high, share, rate, pair]),
     "cycles": (
-        lambda *a, steps: widgets.describe_cycles(*a, steps=steps),
-        [st.sampled_from([*widgets.MODES, None]), low, high, sizes, share],
+        lambda *a, steps: chapter_04.describe_cycles(*a, steps=steps),
+        [st.sampled_from([*chapter_04.MODES, None]), low, high, sizes, share],
     ),
-    "cycles, epochs": (lambda *a, steps: widgets.describe_cycles("triangular", 0.1, 1, 9, 1.0, steps, *a), [sizes]),
+    "cycles, epochs": (lambda *a, steps: chapter_04.describe_cycles("triangular", 0.1, 1, 9, 1.0, steps, *a), [sizes]),
     "descent": (
-        lambda *a, steps: widgets.describe_descent(*a, steps),
+        lambda *a, steps: chapter_01.describe_descent(*a, steps),
         [st.sampled_from([*landscapes.SURFACES, None, []]), mostly(st.floats(1, 1000)), rate, share, share],
     ),
     "idle weight": (lambda *a, steps: decay_plots.describe_idle(*a, steps), [rate, share, share]),
@@ -247,7 +248,7 @@ def test_what_a_slider_says_has_no_nan_in_it(name, data):
 ASKED = {
     "a guess": (lambda *a: guesses.ask("key", "question", *a), [rate, low, high, mostly(st.floats(0.01, 0.1))]),
     "a rate slider": (lambda *a: widgets.rate_slider("rate", *a), [rate, mostly(st.integers(-5, 0)), mostly(st.integers(1, 3))]),
-    "the one-cycle explorer": (widgets.one_cycle_explorer, [st.one_of(hard, st.sampled_from([10**9, 10**12]))]),
+    "the one-cycle explorer": (chapter_05.one_cycle_explorer, [st.one_of(hard, st.sampled_from([10**9, 10**12]))]),
 }
 
 

@@ -56,6 +56,8 @@ def imports(path: Path):
         if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef))
         for node in ast.walk(f)
     }
+    typing = {id(node) for branch in ast.walk(tree) if is_for_types(branch) for node in ast.walk(branch)}
+    inside |= typing  # never run
     package = ["clrlib", *path.relative_to(FOLDER).parts[:-1]]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -68,6 +70,10 @@ def imports(path: Path):
                 [alias.name for alias in node.names],
                 id(node) in inside,
             )
+
+
+def is_for_types(node) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def ours(path: Path) -> set[str]:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from clrlib.chapters import chapter_05
 from clrlib.figures import style as figures
 from clrlib.lab import models
 from clrlib.lab.cifar import Data
 from clrlib.lab.training import Recipe, fit
-from clrlib.page import live, widgets
+from clrlib.page import live
 from clrlib.schedules import one_cycle
 
 RECIPE = Recipe(batch_size=16, precision="fp32")
@@ -78,7 +79,7 @@ def test_it_trains_what_fit_trains(setup, wait):
 
 
 def test_what_the_sliders_say_at_the_press_is_trained(setup):
-    shaped = widgets.one_cycle_explorer(setup.steps)
+    shaped = chapter_05.one_cycle_explorer(setup.steps)
     trainer = live.Trainer(setup, shaped.schedules, shaped.controls)
     shaped.controls[1].value = 0.3
     trainer.train.click()
@@ -283,7 +284,7 @@ def test_after_an_error_one_can_train_again(setup):
 
 
 def test_sliders_that_make_no_schedule_are_told_so_and_then_forgiven(setup):
-    shaped = widgets.one_cycle_explorer(setup.steps)
+    shaped = chapter_05.one_cycle_explorer(setup.steps)
     trainer = live.Trainer(setup, shaped.schedules, shaped.controls)
     shaped.controls[0].value = 0.9
     assert "low must be smaller than high" in trainer.message
@@ -324,7 +325,7 @@ def test_a_cell_run_again_stops_the_run_of_the_old_widget(endless):
 
 
 def test_an_old_widget_listens_to_its_sliders_no_more(setup):
-    shaped = widgets.one_cycle_explorer(setup.steps)
+    shaped = chapter_05.one_cycle_explorer(setup.steps)
     old = live.Trainer(setup, shaped.schedules, shaped.controls)
     live.Trainer(setup, shaped.schedules, shaped.controls)
     before = old._picture.value

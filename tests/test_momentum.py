@@ -12,6 +12,7 @@ from clrlib.evidence.experiments import MATCHED
 from clrlib.figures import plots
 from clrlib.schedules import linear, one_cycle, one_cycle_momentum
 from clrlib.stats import Difference
+from clrlib.theory import momentum as theory
 
 ARTICLE = {"lr": one_cycle(0.08, 0.8), "momentum": one_cycle_momentum(0.95, 0.80)}
 
@@ -32,41 +33,41 @@ def torch_lengths(rates, momenta):
 @pytest.mark.parametrize("momentum", [0.9, one_cycle_momentum(0.95, 0.80).table(60)], ids=["constant", "cycled"])
 def test_pytorchs_step_lengths_are_torchs(momentum):
     rates = one_cycle(0.08, 0.8).table(60)
-    np.testing.assert_allclose(m.step_lengths(rates, momentum), torch_lengths(rates, np.broadcast_to(momentum, 60)), rtol=1e-9)
+    np.testing.assert_allclose(theory.step_lengths(rates, momentum), torch_lengths(rates, np.broadcast_to(momentum, 60)), rtol=1e-9)
 
 
 def test_sutskevers_step_lengths_are_a_weighted_sum_of_past_rates():
     rates = one_cycle(0.08, 0.8).table(60)
     weighted = np.convolve(rates, 0.9 ** np.arange(60))[:60]
-    np.testing.assert_allclose(m.step_lengths(rates, 0.9, "sutskever"), weighted)
+    np.testing.assert_allclose(theory.step_lengths(rates, 0.9, "sutskever"), weighted)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
 def test_a_steady_slope_gives_steps_of_the_effective_rate_in_both_forms(momentum):
-    for form in m.FORMS:
-        assert m.step_lengths(np.full(400, 0.3), momentum, form)[-1] == pytest.approx(plots.effective_rate(0.3, momentum))
+    for form in theory.FORMS:
+        assert theory.step_lengths(np.full(400, 0.3), momentum, form)[-1] == pytest.approx(theory.effective_rate(0.3, momentum))
 
 
 def test_on_a_rising_rate_sutskevers_form_lags_by_momentum_over_one_minus_momentum_steps():
     rates = linear(0.0, 1.0).table(1001)
-    late, early = m.step_lengths(rates, 0.9, "sutskever")[900], m.step_lengths(rates, 0.9)[900 - 9]
+    late, early = theory.step_lengths(rates, 0.9, "sutskever")[900], theory.step_lengths(rates, 0.9)[900 - 9]
     assert late == pytest.approx(early)
 
 
 def test_the_effective_rate_of_the_article():
-    assert m.effective(ARTICLE)(np.array([0, 41, 82, 95]) / 95) == pytest.approx([1.6, 4.0, 1.6, 0.16])
+    assert theory.effective(ARTICLE)(np.array([0, 41, 82, 95]) / 95) == pytest.approx([1.6, 4.0, 1.6, 0.16])
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.8, 0.9, 0.98])
 def test_matched_has_the_same_effective_rate(constant):
     progress = np.linspace(0, 1, 77)
-    rate = m.matched(ARTICLE, constant)
-    np.testing.assert_allclose(m.effective({"lr": rate, "momentum": constant})(progress), m.effective(ARTICLE)(progress))
+    rate = theory.matched(ARTICLE, constant)
+    np.testing.assert_allclose(theory.effective({"lr": rate, "momentum": constant})(progress), theory.effective(ARTICLE)(progress))
 
 
 def test_the_recorded_experiment_used_it():
     progress = np.linspace(0, 1, 9310)
-    np.testing.assert_allclose(MATCHED(progress), m.matched(ARTICLE, 0.9)(progress), rtol=3e-3)
+    np.testing.assert_allclose(MATCHED(progress), theory.matched(ARTICLE, 0.9)(progress), rtol=3e-3)
 
 
 FOUND = {"a": Difference(0.1, -0.4, 0.6), "b": Difference(1.2, 0.5, 2.0)}
@@ -94,7 +95,7 @@ def test_match_draws_what_it_says():
 def test_forms_draws_both_step_lengths():
     rates = one_cycle(0.08, 0.8).table(50)
     _, first, second = (line.get_ydata() for line in m.forms(rates, 0.9).lines)
-    assert (first == m.step_lengths(rates, 0.9)).all() and (second == m.step_lengths(rates, 0.9, "sutskever")).all()
+    assert (first == theory.step_lengths(rates, 0.9)).all() and (second == theory.step_lengths(rates, 0.9, "sutskever")).all()
 
 
 def test_effects_names_its_rows_and_colours_those_without_zero():
@@ -124,9 +125,9 @@ def test_the_caption_says_how_far_the_effective_rate_rises():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: m.matched(ARTICLE, 1.0), "got 1.0"),
-        (lambda: m.matched(ARTICLE, -0.1), "got -0.1"),
-        (lambda: m.step_lengths([0.1], 0.9, "adam"), "'adam' is unknown"),
+        (lambda: theory.matched(ARTICLE, 1.0), "got 1.0"),
+        (lambda: theory.matched(ARTICLE, -0.1), "got -0.1"),
+        (lambda: theory.step_lengths([0.1], 0.9, "adam"), "'adam' is unknown"),
     ],
 )
 def test_bad_values_are_named(call, message):

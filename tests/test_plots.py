@@ -6,8 +6,10 @@ from IPython import display
 from PIL import Image
 
 from clrlib import schedules as s
+from clrlib.chapters import chapter_03
 from clrlib.figures import plots
 from clrlib.history import History, RangeTest, smooth
+from clrlib.theory.momentum import effective_rate
 
 
 def sweep(seeds=2, source="CIFAR-10", held_out=False, stop=None):
@@ -37,8 +39,8 @@ DRAWN = {
     "run": lambda: plots.run(log()),
     "compare": lambda: plots.compare({"a": [log((40, 60)), log((42, 58))], "b": [log((30, 61))]}),
     "bars": lambda: plots.bars({"a": [85.1, 85.3], "b": [84.0]}),
-    "sweeps": lambda: plots.sweeps({"50 steps": sweep(), "100 steps": sweep(1)}),
-    "truth": lambda: plots.truth({0.1: [80, 81], 0.2: [82], 0.4: [79, 78]}, sweep().suggest()),
+    "sweeps": lambda: chapter_03.sweeps({"50 steps": sweep(), "100 steps": sweep(1)}),
+    "truth": lambda: chapter_03.truth({0.1: [80, 81], 0.2: [82], 0.4: [79, 78]}, sweep().suggest()),
     "images": lambda: plots.images(np.random.default_rng(0).integers(0, 256, (13, 8, 8, 3), dtype=np.uint8), list("abcdefghijklm")),
 }
 
@@ -86,7 +88,7 @@ def test_the_policy_draws_the_effective_rate():
     axes = plots.policy({"lr": s.linear(0.1, 0.2), "momentum": s.linear(0.9, 0.8)}, 101).axes
     x, effective = axes[2].lines[0].get_data()
     np.testing.assert_allclose(effective, (0.1 + 0.001 * x) / (0.1 + 0.001 * x))
-    assert plots.effective_rate([0.08, 0.8], [0.95, 0.8]) == pytest.approx([1.6, 4])
+    assert effective_rate([0.08, 0.8], [0.95, 0.8]) == pytest.approx([1.6, 4])
 
 
 def test_a_policys_figure_can_be_drawn_into_again():
@@ -128,7 +130,7 @@ def test_compare_labels_each_line_with_its_last_mean():
         lambda source: plots.range_test(sweep(source=source)),
         lambda source: plots.run(log(source=source)),
         lambda source: plots.compare({"a": [log(source=source)]}),
-        lambda source: plots.sweeps({"a": sweep(source=source)}),
+        lambda source: chapter_03.sweeps({"a": sweep(source=source)}),
         lambda source: plots.images(np.zeros((2, 8, 8, 3), dtype=np.uint8), ["a", "b"], source=source),
     ],
     ids=["range test", "run", "compare", "sweeps", "images"],

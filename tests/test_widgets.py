@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clrlib import schedules as s
+from clrlib.chapters import chapter_01, chapter_03, chapter_04, chapter_05
 from clrlib.chapters import chapter_01 as landscapes
 from clrlib.figures import plots
 from clrlib.history import RangeTest
@@ -36,24 +37,24 @@ CHANGES = {
 
 
 def test_every_control_of_the_one_cycle_explorer_is_tried():
-    controls, *_ = parts(widgets.one_cycle_explorer(490))
+    controls, *_ = parts(chapter_05.one_cycle_explorer(490))
     assert set(CHANGES) <= set(controls)
 
 
 @pytest.mark.parametrize("name, value", CHANGES.items(), ids=CHANGES)
 def test_moving_a_slider_redraws_everything_and_reset_restores_it(name, value):
-    box = widgets.one_cycle_explorer(490)
+    box = chapter_05.one_cycle_explorer(490)
     controls, reset, picture, caption, (code,) = parts(box)
     before = picture.value, code.value, box.values()
     controls[name].value = value
     assert picture.value != before[0] and code.value != before[1]
-    assert caption.value == html.escape(widgets.describe(box.schedules(), 490))
+    assert caption.value == html.escape(chapter_05.describe(box.schedules(), 490))
     reset.click()
     assert (picture.value, code.value, box.values()) == before
 
 
 def test_what_is_shaped_is_what_fit_gets():
-    box = widgets.one_cycle_explorer(490)
+    box = chapter_05.one_cycle_explorer(490)
     parts(box)[0]["upper learning rate"].value = 2.0
     schedules = box.schedules()
     assert schedules["lr"](np.array([0, 41, 82, 95]) / 95) == pytest.approx([0.08, 2.0, 0.08, 0.008])
@@ -61,7 +62,7 @@ def test_what_is_shaped_is_what_fit_gets():
 
 
 def test_bad_values_show_a_message_and_keep_the_picture():
-    controls, _, picture, caption, _ = parts(widgets.one_cycle_explorer(490))
+    controls, _, picture, caption, _ = parts(chapter_05.one_cycle_explorer(490))
     controls["upper learning rate"].value = 0.5
     before, said = picture.value, caption.value
     controls["lower learning rate"].value = 0.9
@@ -71,11 +72,11 @@ def test_bad_values_show_a_message_and_keep_the_picture():
 
 
 def test_equal_ends_hold_the_momentum():
-    assert widgets.shape(0.1, 1.0, 0.1, 0.01, (0.9, 0.9))["momentum"] == 0.9
+    assert chapter_05.shape(0.1, 1.0, 0.1, 0.01, (0.9, 0.9))["momentum"] == 0.9
 
 
 def test_the_caption_says_where_the_rate_goes():
-    said = widgets.describe(widgets.shape(0.08, 0.8, 13 / 95, 0.008, (0.8, 0.95)), 9310)
+    said = chapter_05.describe(chapter_05.shape(0.08, 0.8, 13 / 95, 0.008, (0.8, 0.95)), 9310)
     peak = int(re.search(r"at iteration ([\d,]+)", said)[1].replace(",", ""))
     assert abs(peak - 41 * 98) <= 1 and "0.08 up to 0.8" in said and "ends at 0.008 after 9,310" in said and said.endswith("highest at 4.")
 
@@ -86,9 +87,9 @@ def test_the_caption_says_where_the_rate_goes():
 @pytest.mark.parametrize("steps", [1, 2, 490, 9310])
 @pytest.mark.parametrize("momentum", [(0.8, 0.95), (0.9, 0.9)])
 def test_the_copied_code_drives_torchs_sgd_as_the_schedule_says(steps, momentum):
-    shaped = widgets.shape(0.0314159, 1.7320508, 13 / 95, 0.00071828, momentum)
+    shaped = chapter_05.shape(0.0314159, 1.7320508, 13 / 95, 0.00071828, momentum)
     namespace = {}
-    exec(widgets.pytorch_source(shaped | {"weight_decay": 5e-4}, steps), namespace)
+    exec(chapter_05.pytorch_source(shaped | {"weight_decay": 5e-4}, steps), namespace)
     optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))]} for _ in range(2)], lr=0.1, momentum=0.5)
     used = []
     for step in range(steps):
@@ -105,21 +106,21 @@ def test_the_copied_code_drives_torchs_sgd_as_the_schedule_says(steps, momentum)
 
 
 def test_the_copied_code_needs_numpy_alone():
-    code = widgets.pytorch_source(widgets.shape(0.03, 1.7, 0.23, 0.0007, (0.8, 0.9)), 100)
+    code = chapter_05.pytorch_source(chapter_05.shape(0.03, 1.7, 0.23, 0.0007, (0.8, 0.9)), 100)
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert [alias.name for node in imports for alias in node.names] == ["numpy"]
 
 
 def test_the_code_shown_is_the_code_tested():
-    box = widgets.one_cycle_explorer(490)
+    box = chapter_05.one_cycle_explorer(490)
     shown = re.search(r"<pre.*?>(.*)</pre>", parts(box)[4][0].value, re.DOTALL)[1]
-    assert html.unescape(shown) == widgets.pytorch_source(box.schedules(), 490)
+    assert html.unescape(shown) == chapter_05.pytorch_source(box.schedules(), 490)
 
 
 @pytest.mark.parametrize("curve", [s.cosine(0.8), s.one_cycle_fastai(1.0), s.step_decay(0.1), s.exponential(1e-5, 1)])
 def test_curved_segments_are_refused(curve):
     with pytest.raises(ValueError, match=f"lr has curved segments .*{curve.eases[0]}"):
-        widgets.pytorch_source({"lr": curve}, 100)
+        chapter_05.pytorch_source({"lr": curve}, 100)
 
 
 # --- the playground ------------------------------------------------------------------------------------------
@@ -128,24 +129,24 @@ MOVES = {"surface": "saddle", "learning rate": 0.03, "momentum": 0.9, "condition
 
 
 def test_every_control_of_the_playground_is_tried():
-    controls, *_ = parts(widgets.playground())
+    controls, *_ = parts(chapter_01.playground_explorer())
     assert set(MOVES) | {""} == set(controls)  # the caption has no description
 
 
 @pytest.mark.parametrize("name, value", MOVES.items(), ids=MOVES)
 def test_moving_a_control_of_the_playground_redraws_and_reset_restores_it(name, value):
-    box = widgets.playground()
+    box = chapter_01.playground_explorer()
     controls, reset, picture, caption, _ = parts(box)
     before = picture.value, caption.value, box.values()
     controls[name].value = value
     assert picture.value != before[0] and picture.value == plots.png(landscapes.playground(**box.values()))
-    assert caption.value != before[1] and caption.value == html.escape(widgets.describe_descent(**box.values()))
+    assert caption.value != before[1] and caption.value == html.escape(chapter_01.describe_descent(**box.values()))
     reset.click()
     assert (picture.value, caption.value, box.values()) == before
 
 
 def test_another_surface_brings_a_rate_that_suits_it():
-    box = widgets.playground()
+    box = chapter_01.playground_explorer()
     controls, reset, *_ = parts(box)
     for name in landscapes.SURFACES:
         controls["surface"].value = name
@@ -157,7 +158,7 @@ def test_another_surface_brings_a_rate_that_suits_it():
 
 
 def test_reset_undoes_a_change_of_surface_and_rate():
-    box = widgets.playground()
+    box = chapter_01.playground_explorer()
     controls, reset, picture, *_ = parts(box)
     before = picture.value, box.values()
     controls["surface"].value = "Beale"
@@ -168,7 +169,7 @@ def test_reset_undoes_a_change_of_surface_and_rate():
 
 @pytest.mark.parametrize("name", landscapes.SURFACES)
 def test_no_combination_of_the_playground_ends_in_a_message(name):
-    box = widgets.playground()
+    box = chapter_01.playground_explorer()
     controls, _, picture, caption, _ = parts(box)
     controls["surface"].value = name
     for end in (0, -1):
@@ -179,10 +180,10 @@ def test_no_combination_of_the_playground_ends_in_a_message(name):
 
 
 def test_the_caption_says_where_the_rate_stands_and_what_happened():
-    said = widgets.describe_descent("ravine", 10, 0.15, 0, 0, 50)
+    said = chapter_01.describe_descent("ravine", 10, 0.15, 0, 0, 50)
     assert "rate 0.15 is 75 % of the highest stable rate: converges, swinging" in said
     assert "Measured: there at step 28; the loss goes from 19.2 to" in said and said.endswith("in 50 steps.")
-    assert widgets.describe_descent("bowl", 10, 3.0, 0, 0, 50).endswith("blown up at step 4; the loss goes from 19.2 out of sight.")
+    assert chapter_01.describe_descent("bowl", 10, 3.0, 0, 0, 50).endswith("blown up at step 4; the loss goes from 19.2 out of sight.")
 
 
 # --- cyclical rates --------------------------------------------------------------------------------------------
@@ -191,23 +192,23 @@ CYCLES = {"mode": "triangular2", "lower bound": 0.02, "upper bound": 3.0, "steps
 
 
 def test_every_control_of_the_cyclic_explorer_is_tried():
-    assert {*CYCLES, "gamma (exp_range)", ""} == set(parts(widgets.cyclic_explorer())[0])
+    assert {*CYCLES, "gamma (exp_range)", ""} == set(parts(chapter_04.cyclic_explorer())[0])
 
 
 @pytest.mark.parametrize("name, value", CYCLES.items(), ids=CYCLES)
 def test_moving_a_slider_of_the_cyclic_explorer_redraws_everything(name, value):
-    box = widgets.cyclic_explorer()
+    box = chapter_04.cyclic_explorer()
     controls, reset, picture, caption, (code,) = parts(box)
     before = picture.value, caption.value, code.value, box.values()
     controls[name].value = value
     assert picture.value != before[0] and code.value != before[2]
-    assert caption.value == html.escape(widgets.describe_cycles(**box.values()))
+    assert caption.value == html.escape(chapter_04.describe_cycles(**box.values()))
     reset.click()
     assert (picture.value, caption.value, code.value, box.values()) == before
 
 
 def test_gamma_counts_only_in_exp_range():
-    box = widgets.cyclic_explorer()
+    box = chapter_04.cyclic_explorer()
     controls, _, picture, *_ = parts(box)
     gamma = controls["gamma (exp_range)"]
     assert gamma.disabled
@@ -221,25 +222,25 @@ def test_gamma_counts_only_in_exp_range():
 
 @pytest.mark.parametrize("stepsize, cycles, end", [(490, "4", "0.08, in a valley"), (784, "2.5", "0.8, off a valley")])
 def test_the_caption_counts_the_cycles_and_says_where_the_run_ends(stepsize, cycles, end):
-    said = widgets.describe_cycles("triangular", 0.08, 0.8, stepsize)
+    said = chapter_04.describe_cycles("triangular", 0.08, 0.8, stepsize)
     assert f"is {stepsize // 98} epochs, so the run holds {cycles} cycles" in said and f"ends at a rate of {end}" in said
 
 
-@pytest.mark.parametrize("mode", widgets.MODES)
+@pytest.mark.parametrize("mode", chapter_04.MODES)
 def test_a_faded_peak_is_no_valley(mode):
-    said = widgets.describe_cycles(mode, 0.08, 0.8, 784, gamma=0.999)
+    said = chapter_04.describe_cycles(mode, 0.08, 0.8, 784, gamma=0.999)
     assert "off a valley" in said
 
 
 def test_every_value_on_a_slider_reads_differently():
-    for control in parts(widgets.cyclic_explorer())[0].values():
+    for control in parts(chapter_04.cyclic_explorer())[0].values():
         if isinstance(control, w.SelectionSlider):
             assert len({label for label, _ in control.options}) == len(control.options)
 
 
-@pytest.mark.parametrize("mode", widgets.MODES)
+@pytest.mark.parametrize("mode", chapter_04.MODES)
 def test_the_copied_cycles_are_what_fit_gets(mode):
-    box = widgets.cyclic_explorer(steps=500)
+    box = chapter_04.cyclic_explorer(steps=500)
     controls = parts(box)[0]
     controls["mode"].value, controls["stepsize (iterations)"].value = mode, 49
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.95)
@@ -254,7 +255,7 @@ def test_the_copied_cycles_are_what_fit_gets(mode):
 
 
 def test_bounds_the_wrong_way_round_show_a_message():
-    controls, _, picture, caption, _ = parts(widgets.cyclic_explorer())
+    controls, _, picture, caption, _ = parts(chapter_04.cyclic_explorer())
     before = picture.value
     controls["lower bound"].value = 0.9
     assert picture.value == before and "low must be smaller than high" in caption.value
@@ -265,7 +266,7 @@ def test_bounds_the_wrong_way_round_show_a_message():
 
 def test_the_smoothing_slider_moves_the_minimum():
     result = sweep()
-    controls, reset, picture, caption, _ = parts(widgets.smoothing_explorer(result))
+    controls, reset, picture, caption, _ = parts(chapter_03.smoothing_explorer(result))
     before = picture.value, caption.value
     controls["smoothing beta"].value = 0.0
     lowest = result.lrs[result.loss.argmin()]
@@ -277,7 +278,7 @@ def test_the_smoothing_slider_moves_the_minimum():
 
 def test_a_sweep_without_a_minimum_says_why():
     flat = RangeTest(np.geomspace(1e-5, 10, 60), np.full((1, 60), 2.3), np.array([2.3]))
-    assert "fell by 0, scatter 0" in parts(widgets.smoothing_explorer(flat))[3].value
+    assert "fell by 0, scatter 0" in parts(chapter_03.smoothing_explorer(flat))[3].value
 
 
 # --- explore itself ----------------------------------------------------------------------------------------------

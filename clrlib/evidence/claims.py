@@ -11,10 +11,11 @@ import numpy as np
 
 from clrlib import stats
 from clrlib.evidence import records
+from clrlib.evidence.experiments import declared
 from clrlib.history import RangeTest
 from clrlib.stats import MARGIN, Difference, judge
 
-NETS = {"cpu": "tiny", "gpu": "resnet56"}
+NETWORKS = ("tiny", "resnet56")  # those that the claims are judged on
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,19 @@ class Comparison:
     column: str = "accuracy"
     margin: float = MARGIN
 
-    def runs(self, tier: str) -> tuple[np.ndarray, np.ndarray]:
+    def runs(self, network: str) -> tuple[np.ndarray, np.ndarray]:
         """The column's last value of every recorded seed, of a and of b."""
-        a, b = (last_values(experiment, f"{NETS[tier]}-{name}", self.column) for experiment, name in (self.a, self.b))
+        a, b = (last_values(experiment, f"{network}-{name}", self.column) for experiment, name in (self.a, self.b))
         return a, b
 
-    def effect(self, tier: str) -> Difference | None:
+    def effect(self, network: str) -> Difference | None:
         """Mean of a minus mean of b; None unless both have two seeds or more."""
-        a, b = self.runs(tier)
+        a, b = self.runs(network)
         return stats.difference(a, b) if min(len(a), len(b)) > 1 else None
 
-    def detectable(self, tier: str) -> float:
+    def detectable(self, network: str) -> float:
         """The smallest true difference that these numbers of runs find in 80 of 100 repeats, at their pooled spread."""
-        a, b = self.runs(tier)
+        a, b = self.runs(network)
         return stats.detectable_difference(stats.pooled_spread(a, b), len(a), len(b))
 
 
@@ -64,15 +65,15 @@ def last_values(experiment: str, name: str, column: str = "accuracy") -> np.ndar
     return np.array([row[column] for row in rows if row.get(column) is not None], dtype=float)
 
 
-def judged(claim: Claim, tier: str) -> list[tuple[Comparison, Difference, str]]:
+def judged(claim: Claim, network: str) -> list[tuple[Comparison, Difference, str]]:
     """Each comparison whose runs are recorded, with its effect and what `judge` says of it."""
-    there = [(comparison, effect) for comparison in claim.comparisons if (effect := comparison.effect(tier))]
+    there = [(comparison, effect) for comparison in claim.comparisons if (effect := comparison.effect(network))]
     return [(c, effect, judge(effect, c.expected, c.by, c.margin)) for c, effect in there]
 
 
-def verdict(claim: Claim, tier: str) -> tuple[str, str]:
+def verdict(claim: Claim, network: str) -> tuple[str, str]:
     """(verdict, what it rests on). Comparisons that come out differently make it "depends", named one by one."""
-    there = judged(claim, tier)
+    there = judged(claim, network)
     words = [word for *_, word in there]
     if not there:
         return "not recorded", ""
@@ -163,7 +164,7 @@ CLAIMS = (
 # --- the range test's rules, against whole runs at each peak ---------------------------------------------------------
 
 
-def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Difference]]:
+def lost_by_rule(network: str, sweep: str = "100") -> dict[str, tuple[float, Difference]]:
     """Rule -> (its rate, its accuracy less the best recorded peak's, in points). {} where nothing is recorded.
 
     The rate is the median over the recorded sweeps, each read alone (`RangeTest.suggest`). A rate outside the recorded
@@ -171,8 +172,8 @@ def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Differ
 
     Between two recorded peaks the accuracy of each seed is read off a straight line in the logarithm of the rate.
     """
-    tests = [record.history for record in records.load_all("E1", f"{NETS[tier]}-{sweep}")]
-    rates, outcomes = ground_truth(tier)
+    tests = [record.history for record in records.load_all("E1", f"{network}-{sweep}")]
+    rates, outcomes = ground_truth(network)
     if not tests or not len(rates):
         return {}
     swept, best = RangeTest.of(tests), outcomes[:, outcomes.mean(axis=0).argmax()]
@@ -181,53 +182,44 @@ def lost_by_rule(tier: str, sweep: str = "100") -> dict[str, tuple[float, Differ
     return {rule: (rate, stats.difference(read[rule], best)) for rule, rate in answers.items()}
 
 
-def ground_truth(tier: str) -> tuple[np.ndarray, np.ndarray]:
+def ground_truth(network: str) -> tuple[np.ndarray, np.ndarray]:
     """E2's (peak rates, rising; final validation accuracies [seeds, peaks]), of the seeds that every peak has."""
-    found, start = {}, f"{NETS[tier]}-peak-"
-    for record in records.load_all("E2"):
-        if record.name.startswith(start):
-            found.setdefault(float(record.name[len(start) :]), {})[record.seed] = record.history.accuracy
+    peaks = {run.at["peak"]: records.load_all("E2", run.name) for run in declared("E2", network) if "peak" in run.at}
+    found = {peak: {record.seed: record.history.accuracy for record in there} for peak, there in peaks.items() if there}
     rates = np.array(sorted(found))
     seeds = sorted(set.intersection(*map(set, found.values()))) if found else []
     return rates, np.array([[found[rate][seed] for rate in rates] for seed in seeds])
 
 
-def decays(tier: str, low: float = 0.3) -> dict[float, list]:
+def decays(network: str, low: float = 0.3) -> dict[float, list]:
     """E6's weight decay -> Histories, one per seed, of the runs whose rate starts at `low`. {} where nothing is recorded."""
-    found, start = {}, f"{NETS[tier]}-lr-{low:g}-wd-"
-    for record in records.load_all("E6"):
-        if record.name.startswith(start):
-            found.setdefault(float(record.name[len(start) :]), []).append(record.history)
-    return dict(sorted(found.items(), reverse=True))
+    runs = {run.at["weight_decay"]: histories(run) for run in declared("E6", network) if run.at["low"] == low}
+    return {decay: found for decay, found in sorted(runs.items(), reverse=True) if found}
 
 
-def grid(tier: str) -> dict[tuple[float, float, float], float]:
+def grid(network: str) -> dict[tuple[float, float, float], float]:
     """E7's (momentum, weight decay, peak rate) -> final validation accuracy, one seed each. {} where nothing is recorded."""
-    found, start = {}, f"{NETS[tier]}-lr-"
-    for record in records.load_all("E7"):
-        if record.name.startswith(start):
-            rate, rest = record.name[len(start) :].split("-wd-")
-            decay, momentum = rest.split("-momentum-")
-            found[float(momentum), float(decay), float(rate)] = record.history.accuracy
-    return found
+    runs = {(run.at["momentum"], run.at["weight_decay"], run.at["peak"]): histories(run) for run in declared("E7", network)}
+    return {point: found[0].accuracy for point, found in runs.items() if found}
 
 
-def batches(tier: str) -> dict[str, dict[int, list]]:
+def batches(network: str) -> dict[str, dict[int, list]]:
     """E9's rule -> batch size -> Histories, one per seed; batch 512, where both start, is in both. {} where nothing is recorded."""
-    found, start = {}, f"{NETS[tier]}-batch-"
-    for record in records.load_all("E9"):
-        if record.name.startswith(start):
-            size, _, rule = record.name[len(start) :].partition("-")
-            for key in (rule,) if rule else ("linear", "root"):
-                found.setdefault(key, {}).setdefault(int(size), []).append(record.history)
+    found = {}
+    for run in declared("E9", network):
+        for rule in run.at.get("rules", ()):
+            if there := histories(run):
+                found.setdefault(rule, {})[run.at["batch"]] = there
     return {rule: dict(sorted(sizes.items())) for rule, sizes in sorted(found.items())}
 
 
-def sweeps_by_batch(tier: str) -> dict[int, RangeTest]:
+def sweeps_by_batch(network: str) -> dict[int, RangeTest]:
     """E1's batch size -> range test of 100 steps, its seeds together. {} where nothing is recorded."""
-    found, start = {}, f"{NETS[tier]}-"
-    for record in records.load_all("E1"):
-        name = record.name.removeprefix(start)
-        if record.name.startswith(start) and (name == "100" or name.startswith("batch-")):
-            found.setdefault(512 if name == "100" else int(name.removeprefix("batch-")), []).append(record.history)
-    return {size: RangeTest.of(found[size]) for size in sorted(found)}
+    plain = [run for run in declared("E1", network) if run.at["steps"] == 100 and set(run.at) == {"steps", "batch"}]
+    found = {run.at["batch"]: histories(run) for run in plain if run.sweep["sweep"] == "exponential"}
+    return {size: RangeTest.of(found[size]) for size in sorted(found) if found[size]}
+
+
+def histories(run) -> list:
+    """The Histories of a declared run's records, by seed."""
+    return [record.history for record in records.load_all(run.experiment, run.name)]

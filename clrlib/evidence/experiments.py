@@ -244,16 +244,16 @@ def batches(network):
     rate, and a rate searched for each batch."""
     epochs, sizes = {TINY: (3, (128, 512, 2048)), RESNET56: (30, (128, 256, 512, 1024, 2048, 4096, 8192))}[network]
 
-    def run(name, size, peak, epochs=epochs, **kwargs):
-        about, at = f"batch {size}, peak {peak:.3g}", {"batch": size, "peak": peak}
+    def run(name, size, peak, epochs=epochs, rules=(), **kwargs):
+        about, at = f"batch {size}, peak {peak:.3g}", {"batch": size, "peak": peak, "rules": rules}
         curves, recipe = {"lr": LR.scaled(peak / 0.8)}, Recipe(batch_size=size)
         return _run(network, "E9", name, about, epochs=epochs, schedules=curves, recipe=recipe, at=at, **kwargs)
 
-    yield run("batch-512", 512, 0.8)
+    yield run("batch-512", 512, 0.8, rules=("linear", "root"))
     for size in (size for size in sizes if size != 512):
         many = {"seeds": 10} if network == TINY and size == 2048 else {}
-        yield run(f"batch-{size}-linear", size, 0.8 * size / 512, **many)
-        yield run(f"batch-{size}-root", size, 0.8 * (size / 512) ** 0.5, **many)
+        yield run(f"batch-{size}-linear", size, 0.8 * size / 512, rules=("linear",), **many)
+        yield run(f"batch-{size}-root", size, 0.8 * (size / 512) ** 0.5, rules=("root",), **many)
     if network == TINY:  # 2,048 makes 75 steps in its 3 epochs; a smaller batch makes them in one pass over fewer images
         for size, images in ((128, 9_600), (512, 38_400)):
             yield run(f"batch-{size}-75-steps", size, 0.8, epochs=1, images=images, seeds=5)

@@ -9,7 +9,7 @@ from clrlib.evidence import claims, records
 from clrlib.stats import mean_and_spread
 from clrlib.theory.audit import running_accuracy
 
-TIERS = {"cpu": "tiny net, CPU", "gpu": "ResNet-56, GPU"}
+NETWORKS = {"tiny": "tiny net", "resnet56": "ResNet-56"}  # as the tables name them
 
 PUBLISHED = (  # source, setting, accuracy in percent, iterations
     ("He et al. 2015, section 4.2", "batch 128, step decay 0.1", "93.03", "64,000"),
@@ -45,10 +45,10 @@ def table(head, rows) -> str:
 
 def beside() -> str:
     rows = [(source, "ResNet-56, " + setting, accuracy, "", iterations, "", "") for source, setting, accuracy, iterations in PUBLISHED]
-    for tier, net in TIERS.items():
+    for network, net in NETWORKS.items():
         for about, experiment, name in OURS:
-            found = records.load_all(experiment, f"{claims.NETS[tier]}-{name}")
-            setting = f"{net.split(',')[0]}, batch 512, 0.08–0.8, {about}"
+            found = records.load_all(experiment, f"{network}-{name}")
+            setting = f"{net}, batch 512, 0.08–0.8, {about}"
             rows.append(("ours", setting, *(summary(found) if found else ("not recorded yet", "", "", "", ""))))
     return table(("source", "setting", "test accuracy (%)", "n", "iterations", "training (s)", "machine"), rows)
 
@@ -71,16 +71,16 @@ def claim_table() -> str:
     rows = []
     for claim in claims.CLAIMS:
         where = ", ".join(sorted({experiment for c in claim.comparisons for experiment, _ in (c.a, c.b)}))
-        judged = [claims.verdict(claim, tier) for tier in TIERS]
+        judged = [claims.verdict(claim, network) for network in NETWORKS]
         rows.append((claim.text, claim.source, where, *(f"**{word}**" + (f": {rests}" if rests else "") for word, rests in judged)))
-    return table(("claim", "source", "experiments", *TIERS.values()), rows)
+    return table(("claim", "source", "experiments", *NETWORKS.values()), rows)
 
 
 def by_chance() -> str:
     """Below the claims: how many comparisons each network has, and how many chance alone would call."""
     said = []
-    for tier, net in TIERS.items():
-        judged = [line for claim in claims.CLAIMS for line in claims.judged(claim, tier)]
+    for network, net in NETWORKS.items():
+        judged = [line for claim in claims.CLAIMS for line in claims.judged(claim, network)]
         k = len({(comparison.a, comparison.b, comparison.column) for comparison, *_ in judged})
         if k:
             said.append(f"{net}: {k} comparisons, each counted once. {CHANCE.format(stats.false_alarms(k))}")
@@ -89,11 +89,11 @@ def by_chance() -> str:
 
 def open_table() -> str:
     rows = []
-    for tier, net in TIERS.items():
+    for network, net in NETWORKS.items():
         for claim in claims.CLAIMS:
-            for comparison, effect, word in claims.judged(claim, tier):
+            for comparison, effect, word in claims.judged(claim, network):
                 if word == "open":
-                    n, found = " and ".join(map(str, effect.n)), comparison.detectable(tier)
+                    n, found = " and ".join(map(str, effect.n)), comparison.detectable(network)
                     rows.append((claim.text, comparison.about, net, effect, n, f"{found:.2f}"))
     head = ("open claim", "comparison", "network", "difference", "n", "found in 80 of 100")
     return f"{POWER}\n\n{table(head, rows)}" if rows else ""
@@ -101,17 +101,17 @@ def open_table() -> str:
 
 def rule_table() -> str:
     rows = []
-    for tier, net in TIERS.items():
-        for rule, (rate, lost) in sorted(claims.lost_by_rule(tier).items(), key=lambda item: -item[1][1].value):
+    for network, net in NETWORKS.items():
+        for rule, (rate, lost) in sorted(claims.lost_by_rule(network).items(), key=lambda item: -item[1][1].value):
             rows.append((net, rule, f"{rate:.2g}", lost))
     return table(("network", "rule", "its rate", "accuracy against the best peak, in points"), rows) if rows else "Not recorded yet."
 
 
 def printed_table() -> str:
     rows = []
-    for tier, net in TIERS.items():
+    for network, net in NETWORKS.items():
         for row in ("row-1", "row-2-cold", "row-2-warm", "row-3-cold", "row-3-warm", "row-4", "row-5"):
-            found = records.load_all("E8", f"{claims.NETS[tier]}-{row}")
+            found = records.load_all("E8", f"{network}-{row}")
             if found:
                 printed = [running_accuracy(record.content["epochs"])[-1] for record in found]
                 train, test = ([record.content["epochs"][-1][column] for record in found] for column in ("train_accuracy", "accuracy"))
