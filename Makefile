@@ -10,7 +10,7 @@ ROOT    = $$(test "$$(id -u)" != 0 || echo --allow-root)
 export PYTHON TORCH NEWEST OLDEST
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-full doctor data notebooks record bench bench-gpu format constraints address clean env env-test
+.PHONY: help lab test test-full doctor data notebooks record bench bench-gpu format constraints clean env env-test
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -63,9 +63,6 @@ constraints: env-test ## keep the versions in .venv as those that the tests pass
 	@$(PY) -m pip freeze --exclude-editable --exclude uv --exclude pip --exclude setuptools | \
 	  sed -e '/^[#-]/d' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' -e 's/+[a-z0-9]*$$//' -e 's/$$/ ; python_version >= "3.11"/' >> constraints.new
 	@mv constraints.new constraints.txt
-
-address: env ## stamp the repository's address into badges and chapters; ARGS=https://github.com/OWNER/REPO
-	@$(PY) -m clrlib address $(ARGS)
 
 clean: ## delete .venv and the caches; data and records stay
 	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

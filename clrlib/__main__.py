@@ -1,4 +1,4 @@
-"""python -m clrlib doctor | data | record | collect | build | address"""
+"""python -m clrlib doctor | data | record | collect | build"""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ def main(argv=None) -> int:
     collecting.add_argument("results", metavar="FILE")
     building = commands.add_parser("build", help="execute the notebooks and store their outputs")
     building.add_argument("notebooks", nargs="*", help="file names; all of notebooks/ if not given")
-    placing = commands.add_parser("address", help="stamp the repository's address into the badges and the chapters' set-up cell")
-    placing.add_argument("url", nargs="?", help='https://github.com/OWNER/REPO; "" for none; the one set if not given')
+    building.add_argument("--stamp", action="store_true", help="only stamp pyproject's address into badges and set-up cells; run nothing")
     args = parser.parse_args(argv)
-    jobs = {"doctor": doctor, "data": fetch_data, "record": record, "collect": collect, "build": build, "address": stamp_address}
+    jobs = {"doctor": doctor, "data": fetch_data, "record": record, "collect": collect, "build": build}
     try:
         return jobs[args.command](args) or 0
     except KeyboardInterrupt as error:
@@ -132,17 +131,13 @@ def show_list(runs):
 
 
 def build(args):
-    """Execute notebooks and store their outputs, normalised."""
+    """Execute notebooks and store their outputs, normalised; or stamp the repository's address and say which files changed."""
+    from clrlib.page import address
     from clrlib.page import build as notebooks
 
-    notebooks.build(args.notebooks)
-
-
-def stamp_address(args):
-    """Set the repository's address, if one is given, and stamp it everywhere; says which files changed."""
-    from clrlib.page import address
-
-    url, changed = address.stamp(args.url)
+    if not args.stamp:
+        notebooks.build(args.notebooks)
+    url, changed = address.stamp()
     print(f"Address    {url or 'none yet: no badges, and a chapter opened as a lone file needs CLR_REPO'}")
     if url and not address.badges(url, address.FIRST):
         print("Badges     none: Colab and Binder open chapters from github.com")

@@ -1,9 +1,8 @@
-"""The repository's public address: kept here, and stamped into the badges and into the chapters' set-up cell.
+"""The repository's public address: it stands in pyproject.toml, under [project.urls], as Repository.
 
-    python -m clrlib address https://github.com/OWNER/REPO     # sets it; without an address: stamps the one set
-    python -m clrlib address ""                                # takes it out again
-
-A chapter may be opened as a lone file, as Colab does. Its set-up cell then fetches the repository from here, or from CLR_REPO.
+A build stamps it into the badges and into the chapters' set-up cell; `python -m clrlib build --stamp` does only that, and
+executes nothing. A chapter may be opened as a lone file, as Colab does: its set-up cell then fetches the repository from
+there, or from CLR_REPO.
 """
 
 from __future__ import annotations
@@ -14,19 +13,16 @@ from urllib.parse import quote
 
 from clrlib.files import ROOT, write_atomically
 
-REPOSITORY = ""
-
 BRANCH = "main"
 FIRST = "notebooks/00_start_here.ipynb"
 FORM = re.compile(r"https://[a-z0-9][a-z0-9.-]*/\w[\w.-]*/\w[\w.-]*", re.ASCII)
-LINE = re.compile(r'^REPOSITORY = "(.*)"$', re.MULTILINE)
 BADGES = re.compile(r"<!--badges-->.*?<!--/badges-->", re.DOTALL)
 COLAB = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{}/blob/{}/{})"
 )
 BINDER = "[![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{}/{}?labpath={})"
 
-# Short, since it stands at the top of each chapter; what can wait until clrlib is here is in `hosts`.
+# Short, since it stands at the top of each chapter; what can wait until clrlib is here is in `setup`.
 # Fetched beside its place, then moved there: a half-fetched course is never taken for a whole one.
 CELL = """\
 import importlib.util, os, pathlib, subprocess, sys, tempfile  # noqa: E401, I001
@@ -96,20 +92,28 @@ def stamped(notebook, url: str, path: str):
     return notebook
 
 
-def stamp(url: str | None = None, root: Path = ROOT) -> tuple[str, list[str]]:
-    """Set the address (None: keep the one set) and stamp it into all chapters and the README: the address, and the files that changed.
+def repository(root: Path = ROOT) -> str:
+    """The address in pyproject.toml; "" where there is none. Raises ValueError for one that is not https://HOST/OWNER/REPO."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return checked(project.get("urls", {}).get("Repository", ""))
+
+
+def stamp(root: Path = ROOT) -> tuple[str, list[str]]:
+    """Stamp the address into all chapters and the README: the address, and the files that changed.
 
     The README has its badges between `<!--badges-->` and `<!--/badges-->`, if it has these. Raises ValueError for a bad
     address, before anything is written.
     """
     import nbformat
 
-    source, readme = root / "clrlib" / "address.py", root / "README.md"
-    text = source.read_text(encoding="utf-8")
-    url = LINE.search(text)[1] if url is None else checked(url)
-    new = {source: LINE.sub(f'REPOSITORY = "{url}"', text, count=1)}
+    url, readme = repository(root), root / "README.md"
     marks = "\n".join(("<!--badges-->", *badges(url, FIRST).splitlines(), "<!--/badges-->"))
-    new[readme] = BADGES.sub(marks, readme.read_text(encoding="utf-8"))
+    new = {readme: BADGES.sub(marks, readme.read_text(encoding="utf-8"))}
     for path in sorted((root / "notebooks").glob("[0-9]*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         new[path] = nbformat.writes(stamped(notebook, url, f"notebooks/{path.name}")) + "\n"
