@@ -227,9 +227,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 torch.set_num_threads(1)
 from torch import nn
 from clrlib.range_test import range_test_in_place
-from clrlib.data import Data, Split
-from clrlib.models import tiny
-from clrlib.training import Recipe, fit
+from clrlib.lab.cifar import Data, Split
+from clrlib.lab.models import tiny
+from clrlib.lab.training import Recipe, fit
 if sys.argv[1] == "fit":
     images = torch.randint(0, 256, (64, 32, 32, 3), dtype=torch.uint8)
     data = Data(Split(images, torch.arange(64) % 10), Split(images[:20], torch.arange(20) % 10))

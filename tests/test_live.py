@@ -378,9 +378,10 @@ def test_every_control_is_labelled(setup):
 CELL = """
 import torch, threading
 torch.set_num_threads(1)
-from clrlib import live, models
-from clrlib.data import Data, Split
-from clrlib.training import Recipe
+from clrlib.lab import models
+from clrlib.page import live
+from clrlib.lab.cifar import Data, Split
+from clrlib.lab.training import Recipe
 def split(n): return Split(torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8), torch.arange(n) % 10, 10)
 setup = live.Setup(lambda: models.build("tiny", 10, seed=0), Data(split(64), split(20)), {epochs}, Recipe(16, precision="fp32"))
 trainer = live.by_hand(setup, rate=0.1)

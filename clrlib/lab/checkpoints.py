@@ -57,7 +57,7 @@ def load(path, run: dict) -> tuple[dict | None, History]:
         return None, History(source=run["data"][0])
     kept = _read(path)
     if complaint := _difference(kept["run"], run):
-        raise CheckpointError(f"{path}: {complaint}")
+        raise CheckpointError(f"{path} {complaint}")
     log = kept["history"]
     steps = {name: column.numpy().astype(float) for name, column in log["steps"].items()}
     return kept["state"], History(steps, log["epochs"], log["source"], log["how"])
@@ -84,7 +84,7 @@ def _difference(there: dict, here: dict) -> str:
     for key, value in here.items():
         if there.get(key) != value:
             kept, wanted = f"{there.get(key)!r}"[:80], f"{value!r}"[:80]
-            return f"it keeps another run: its {key} is {kept}, not {wanted}. Name another file, or delete it"
+            return f"keeps another run: its {key} is {kept}, not {wanted}. Name another file, or delete it"
     return ""
 
 
@@ -92,6 +92,6 @@ def _elsewhere(there: dict, here: dict) -> str:
     """All that differs between two arithmetics, and the two ways on."""
     parts = [f"{key} {there.get(key)!r:.80}, here {value!r}" for key, value in here.items() if there.get(key) != value]
     return (
-        f"this run was begun with {'; '.join(parts)}. It would not go on bit for bit: "
+        f"keeps a run that was begun with {'; '.join(parts)}. It would not go on bit for bit: "
         "go on where it was begun (OMP_NUM_THREADS sets the threads), or delete the file to start anew"
     )
