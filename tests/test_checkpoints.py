@@ -197,7 +197,8 @@ def test_a_strangers_file_is_refused_and_executes_nothing(kind, data, small_mode
     else:
         contents = {"empty": b"", "text": b"hello", "cut": whole[: len(whole) // 2], "zip": b"PK\x03\x04" + bytes(99)}
         path.write_bytes(contents.get(kind, pickle.dumps(Bomb(), protocol=2)))
-    with pytest.raises(CheckpointError, match="(can't be read as a checkpoint|not a checkpoint of this version).* delete it to start anew"):
+    said = "not a checkpoint of this version" if kind == "other tensors" else "can't be read as a checkpoint .*"
+    with pytest.raises(CheckpointError, match=f"{said}; delete it to start anew"):
         quiet(small_model(), data, path)
     assert not bomb.exists()
 

@@ -124,6 +124,21 @@ def test_no_private_name_crosses_a_file(name):
         if n.startswith("_") and module != "__future__"
     ]
     assert crossing == []
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    modules = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+        if isinstance(node, ast.Import) or node.level or (node.module or "").split(".")[0] == "clrlib"
+    }
+    reached = [
+        f"{node.value.id}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+        if node.attr.startswith("_") and not node.attr.startswith("__")
+    ]
+    assert [name for name in reached if not name.startswith("torch.")] == []
 
 
 @pytest.mark.parametrize("name", [name for name in ROOMY if room_of(name) in NUMPY_ONLY])

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib.figures import plots
 from clrlib.figures import style as figures
+from clrlib.figures.marks import label_ends
 from clrlib.history import History, smooth
 
 TITLES = {"lr": "learning rate", "loss": "training loss, smoothed", "accuracy": "held-out accuracy (%)"}
@@ -93,4 +93,4 @@ def _name_runs(panels, histories, steps):
             at, colour = (x, y if np.isfinite(y) else 0), COLOURS["loss"] if newest else GREY_TEXT
             panels["loss"].annotate(label, at, (6, 2), textcoords="offset points", va="top", fontsize=9, color=colour)
     if ends:
-        plots._label_ends(panels["accuracy"], steps, ends)
+        label_ends(panels["accuracy"], steps, ends)

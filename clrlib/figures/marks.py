@@ -45,3 +45,23 @@ def name_source(ax, source):
     """Say so on the figure when it was not made from CIFAR-10."""
     if source == "digits":
         ax.set_title("digits (stand-in for CIFAR-10)", color=COLOURS["held_out"])
+
+
+def label_ends(ax, x, ends):
+    """Name each line at its right end, pushed apart where they would overlap."""
+    low, high = ax.get_ylim()
+    gap, placed = 0.062 * (high - low), -np.inf
+    for value, label, colour in sorted(ends):
+        placed = max(value, placed + gap)
+        ax.annotate(
+            f"{label}  {value:.2f}",
+            (x, value),
+            (1.015, placed),
+            xycoords="data",
+            textcoords=("axes fraction", "data"),
+            color=colour,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+        )
+    ax.set_ylim(low, max(high, placed + gap / 2))

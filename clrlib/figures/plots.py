@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from clrlib.figures.marks import mark_rates, name_source
+from clrlib.figures.marks import label_ends, mark_rates, name_source
 from clrlib.figures.style import COLOURS, DASHES, SERIES, SIZES, Described, axes, blank, png, show, styled
 from clrlib.history import History, RangeTest, smooth
 from clrlib.schedules import as_schedule
@@ -152,7 +152,7 @@ def compare(runs: dict, column: str = "accuracy", ax=None):
         ends.append((mean[-1], label, colour))
     ax.set(xlabel="epoch", ylabel={"accuracy": "held-out accuracy (%)"}.get(column, column.replace("_", " ")))
     ax.locator_params(axis="x", integer=True)
-    _label_ends(ax, epochs[-1], ends)
+    label_ends(ax, epochs[-1], ends)
     name_source(ax, next(iter(runs.values()))[0].source)
     return ax
 
@@ -205,23 +205,3 @@ def live(alt: str = "Training so far: losses and held-out accuracy by epoch"):
 
     handle = display(display_id=True)
     return lambda history: handle.update(Described(png(run(history)), alt))
-
-
-def _label_ends(ax, x, ends):
-    """Name each line at its right end, pushed apart where they would overlap."""
-    low, high = ax.get_ylim()
-    gap, placed = 0.062 * (high - low), -np.inf
-    for value, label, colour in sorted(ends):
-        placed = max(value, placed + gap)
-        ax.annotate(
-            f"{label}  {value:.2f}",
-            (x, value),
-            (1.015, placed),
-            xycoords="data",
-            textcoords=("axes fraction", "data"),
-            color=colour,
-            fontsize=9,
-            va="center",
-            annotation_clip=False,
-        )
-    ax.set_ylim(low, max(high, placed + gap / 2))
